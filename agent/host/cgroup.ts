@@ -1,0 +1,74 @@
+/**
+ * A control group per machine, named after its id: limits, and the sure way to find every process of it.
+ * cgroup v2 where its controllers are; the v1 hierarchies of hybrid hosts otherwise; nothing where neither is.
+ */
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from "node:fs";
+
+const ROOT = "/sys/fs/cgroup";
+const PARENT = "hyperlane";
+/** What the VMM itself needs beside the guest's RAM. */
+const VMM_MIB = 256;
+const PIDS_MAX = 512;
+
+export type CgroupLimits = { cpu: number; memoryMib: number };
+
+export function cgroupKind(): "v2" | "v1" | "none" {
+  if (existsSync(`${ROOT}/cgroup.controllers`)) return "v2";
+  return existsSync(`${ROOT}/memory/cgroup.procs`) ? "v1" : "none";
+}
+
+export function enterCgroup(id: string, pid: number, limits: CgroupLimits): void {
+  const memory = (limits.memoryMib + VMM_MIB) * 2 ** 20;
+  const quota = limits.cpu * 100_000;
+  const kind = cgroupKind();
+  if (kind === "v2") {
+    const parent = `${ROOT}/${PARENT}`;
+    mkdirSync(`${parent}/${id}`, { recursive: true });
+    for (const dir of [ROOT, parent]) attempt(() => writeFileSync(`${dir}/cgroup.subtree_control`, "+cpu +memory +pids"));
+    const dir = `${parent}/${id}`;
+    attempt(() => writeFileSync(`${dir}/memory.max`, String(memory)));
+    attempt(() => writeFileSync(`${dir}/pids.max`, String(PIDS_MAX)));
+    // One CPU more than asked for: the VMM's own threads must not slow the guest's.
+    attempt(() => writeFileSync(`${dir}/cpu.max`, `${quota + 100_000} 100000`));
+    writeFileSync(`${dir}/cgroup.procs`, String(pid));
+  } else if (kind === "v1") {
+    const v1 = { memory: { "memory.limit_in_bytes": memory }, pids: { "pids.max": PIDS_MAX }, cpu: { "cpu.cfs_period_us": 100_000, "cpu.cfs_quota_us": quota + 100_000 } };
+    for (const [controller, files] of Object.entries(v1)) {
+      const dir = `${ROOT}/${controller}/${PARENT}/${id}`;
+      if (!existsSync(`${ROOT}/${controller}`)) continue;
+      mkdirSync(dir, { recursive: true });
+      for (const [file, value] of Object.entries(files)) attempt(() => writeFileSync(`${dir}/${file}`, String(value)));
+      writeFileSync(`${dir}/cgroup.procs`, String(pid));
+    }
+  }
+}
+
+/** Removes the empty groups of this id; a busy one stays and is tried again at the next removal. */
+export function removeCgroup(id: string): void {
+  for (const dir of directories(id)) attempt(() => rmdirSync(dir));
+}
+
+/** Ids that have a group, so that what nobody remembers is still found. */
+export function listCgroups(): string[] {
+  const found = new Set<string>();
+  for (const dir of directories("")) if (existsSync(dir)) for (const e of readdirSync(dir, { withFileTypes: true })) if (e.isDirectory()) found.add(e.name);
+  return [...found];
+}
+
+export function cgroupPids(id: string): number[] {
+  const dir = directories(id).find((d) => existsSync(`${d}/cgroup.procs`));
+  return dir === undefined ? [] : readFileSync(`${dir}/cgroup.procs`, "utf8").split("\n").filter(Boolean).map(Number);
+}
+
+function directories(id: string): string[] {
+  const controllers = cgroupKind() === "v2" ? [""] : ["memory/", "pids/", "cpu/"];
+  return controllers.map((c) => `${ROOT}/${c}${PARENT}/${id}`.replace(/\/$/, ""));
+}
+
+function attempt(write: () => void): void {
+  try {
+    write();
+  } catch {
+    // A controller that this host lacks: `vps doctor` names it; the machine runs without that limit.
+  }
+}

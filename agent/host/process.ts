@@ -1,0 +1,61 @@
+/** Processes identified so that a reused pid is never taken for the one we started. */
+import { readdirSync, readFileSync } from "node:fs";
+
+/** startTime: clock ticks since boot, field 22 of /proc/PID/stat. */
+export type ProcessId = { pid: number; startTime: number; bootId: string };
+
+export function bootId(): string {
+  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+}
+
+/** undefined when there is no such process, or only its zombie. */
+export function identify(pid: number): ProcessId | undefined {
+  const stat = readStat(pid);
+  return stat && stat.state !== "Z" ? { pid, startTime: stat.startTime, bootId: bootId() } : undefined;
+}
+
+export function isAlive(id: ProcessId): boolean {
+  const stat = readStat(id.pid);
+  return stat !== undefined && stat.state !== "Z" && stat.startTime === id.startTime && bootId() === id.bootId;
+}
+
+export function kill(id: ProcessId, signal: "SIGTERM" | "SIGKILL"): void {
+  if (!isAlive(id)) return;
+  try {
+    process.kill(id.pid, signal);
+  } catch {
+    // It ended between the look and the signal.
+  }
+}
+
+/** Processes that carry this text as a whole argument. */
+export function findByArgument(matches: (argument: string) => string | undefined): { id: ProcessId; match: string }[] {
+  const found: { id: ProcessId; match: string }[] = [];
+  for (const name of readdirSync("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      for (const argument of readFileSync(`/proc/${name}/cmdline`, "utf8").split("\0")) {
+        const match = matches(argument);
+        const id = match === undefined ? undefined : identify(Number(name));
+        if (match !== undefined && id) {
+          found.push({ id, match });
+          break;
+        }
+      }
+    } catch {
+      // It ended while we looked.
+    }
+  }
+  return found;
+}
+
+function readStat(pid: number): { state: string; startTime: number } | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, "utf8");
+    // The name in parentheses may hold anything, so count from the last one.
+    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+    return { state: fields[0]!, startTime: Number(fields[19]) };
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,40 @@
+/** The door to child processes: argv arrays only, never a shell. */
+import { closeSync, openSync } from "node:fs";
+import { HyperlaneError } from "#contract/errors.ts";
+
+export type RunOptions = { input?: string; timeoutMs?: number; signal?: AbortSignal };
+
+/** Runs to its end; stdout as text. A non-zero exit throws with the last lines of stderr. */
+export async function run(argv: readonly string[], { input, timeoutMs = 60_000, signal }: RunOptions = {}): Promise<string> {
+  let child;
+  try {
+    child = Bun.spawn(argv as string[], { stdin: input === undefined ? "ignore" : Buffer.from(input), stdout: "pipe", stderr: "pipe", timeout: timeoutMs, signal, killSignal: "SIGKILL", env: { PATH: PATH_DIRS, LC_ALL: "C" } });
+  } catch (cause) {
+    throw new HyperlaneError("UNSUPPORTED", `Cannot run "${argv[0]}": ${(cause as Error).message}`, { hint: "`vps doctor` says what is missing and how to install it.", cause });
+  }
+  const [stdout, stderr, code] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text(), child.exited]);
+  if (code === 0) return stdout;
+  const why = stderr.trim().split("\n").slice(-3).join("; ") || (child.signalCode ? `killed by ${child.signalCode} after ${timeoutMs} ms` : `exit code ${code}`);
+  throw new HyperlaneError("FAILED", `"${argv.slice(0, 3).join(" ")}" failed: ${why}`);
+}
+
+/** Root's usual path: an agent started by a service manager may have none. */
+const PATH_DIRS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+export function which(program: string): string | null {
+  return Bun.which(program, { PATH: PATH_DIRS });
+}
+
+/** Starts a process that outlives this one, in a session of its own, its output appended to a file. */
+export function spawnDetached(argv: readonly string[], outputPath: string, env: Record<string, string> = {}): number {
+  const out = openSync(outputPath, "a", 0o640);
+  try {
+    const child = Bun.spawn(argv as string[], { stdin: "ignore", stdout: out, stderr: out, detached: true, env: { PATH: PATH_DIRS, LC_ALL: "C", ...env } });
+    child.unref();
+    return child.pid;
+  } catch (cause) {
+    throw new HyperlaneError("UNSUPPORTED", `Cannot start "${argv[0]}": ${(cause as Error).message}`, { hint: "`vps doctor` says what is missing and how to install it.", cause });
+  } finally {
+    closeSync(out);
+  }
+}

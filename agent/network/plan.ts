@@ -1,0 +1,131 @@
+/** A node's network as data: who has which address, and the nftables rules that follow. Pure. */
+import type { Exposure } from "#contract/resources/machine.ts";
+import { bytes4 } from "#contract/wire/config.ts";
+
+/** subnet4: IPv4 prefix of the machines, in CIDR. prefix6: a /64 ULA as its first four groups. */
+export type NodeNetwork = { bridge: string; subnet4: string; prefix6: string };
+export type MachineNetwork = { id: string; name: string; slot: number; exposures: Exposure[] };
+export type Addresses = { address4: string; address6: string; linkLocal: string; mac: string; tap: string };
+
+/** Everything made on the host for a machine is named after its id: 12 characters fill an interface name exactly. */
+export function tapName(id: string): string {
+  return `hl-${id.slice(2)}`;
+}
+
+export function gateway4(network: NodeNetwork): string {
+  return toIp4(base4(network) + 1);
+}
+
+export function gateway6(network: NodeNetwork): string {
+  return `${network.prefix6}::1`;
+}
+
+export function prefixLength4(network: NodeNetwork): number {
+  return Number(network.subnet4.split("/")[1]);
+}
+
+/** Stable for as long as the machine lives: they follow from its slot on the node. Slot 0 is the address after the gateway's. */
+export function addressesOf(network: NodeNetwork, machine: { id: string; slot: number }): Addresses {
+  const host = machine.slot + 2;
+  const mac = [0x52, 0x48, 0, 0, host >> 8, host & 255].map((b) => b.toString(16).padStart(2, "0")).join(":");
+  return { address4: toIp4(base4(network) + host), address6: `${network.prefix6}::${host.toString(16)}`, linkLocal: linkLocal(mac), mac, tap: tapName(machine.id) };
+}
+
+export function capacity4(network: NodeNetwork): number {
+  return 2 ** (32 - prefixLength4(network)) - 3;
+}
+
+/** RFC 4291 appendix A: the interface id of an Ethernet address. */
+function linkLocal(mac: string): string {
+  const b = mac.split(":").map((x) => parseInt(x, 16));
+  const groups = [((b[0]! ^ 2) << 8) | b[1]!, (b[2]! << 8) | 0xff, 0xfe00 | b[3]!, (b[4]! << 8) | b[5]!];
+  return `fe80::${groups.map((g) => g.toString(16)).join(":")}`;
+}
+
+function base4(network: NodeNetwork): number {
+  const [address = "", bits] = network.subnet4.split("/");
+  return (fromIp4(address) & (-1 << (32 - Number(bits)))) >>> 0;
+}
+
+function fromIp4(text: string): number {
+  return bytes4(text).reduce((n, b) => n * 256 + b, 0);
+}
+
+function toIp4(n: number): string {
+  return [24, 16, 8, 0].map((shift) => (n >>> shift) & 255).join(".");
+}
+
+export function overlaps4(a: string, b: string): boolean {
+  const [aBase = "", aBits] = a.split("/");
+  const [bBase = "", bBits = "32"] = b.split("/");
+  const mask = -1 << (32 - Math.min(Number(aBits), Number(bBits)));
+  return Number(bBits) > 0 && ((fromIp4(aBase) ^ fromIp4(bBase)) & mask) === 0;
+}
+
+/**
+ * The whole ruleset, applied as one transaction that replaces the last. Only tables named hyperlane are touched,
+ * so other software's rules stay as they are.
+ */
+export function renderRules(network: NodeNetwork, machines: readonly MachineNetwork[]): string {
+  const { bridge, subnet4, prefix6 } = network;
+  const forwards = machines.flatMap((m) => m.exposures.map((e) => ({ ...e, ...addressesOf(network, m) })));
+  const dnat = forwards.flatMap((f) => [
+    `    fib daddr type local ${f.protocol} dport ${f.hostPort} meta nfproto ipv4 dnat ip to ${f.address4}:${f.port}`,
+    `    fib daddr type local ${f.protocol} dport ${f.hostPort} meta nfproto ipv6 ip6 daddr != ::1 dnat ip6 to [${f.address6}]:${f.port}`,
+  ]);
+  const guards = machines.map((m) => {
+    const a = addressesOf(network, m);
+    return [
+      `    iifname "${a.tap}" ether saddr != ${a.mac} drop`,
+      `    iifname "${a.tap}" arp saddr ip != { ${a.address4}, 0.0.0.0 } drop`,
+      `    iifname "${a.tap}" ip saddr != ${a.address4} drop`,
+      `    iifname "${a.tap}" ip6 saddr != { ${a.address6}, ${a.linkLocal}, :: } drop`,
+      `    iifname "${a.tap}" icmpv6 type { nd-router-advert, nd-redirect } drop`,
+      `    iifname "${a.tap}" accept`,
+    ].join("\n");
+  });
+  return `table inet hyperlane
+delete table inet hyperlane
+table inet hyperlane {
+  chain prerouting {
+    type nat hook prerouting priority dstnat; policy accept;
+${dnat.join("\n")}
+  }
+  chain output {
+    type nat hook output priority dstnat; policy accept;
+${dnat.join("\n")}
+  }
+  chain postrouting {
+    type nat hook postrouting priority srcnat; policy accept;
+    ip saddr ${subnet4} oifname != "${bridge}" masquerade
+    ip6 saddr ${prefix6}::/64 oifname != "${bridge}" masquerade
+    ip saddr 127.0.0.0/8 oifname "${bridge}" masquerade
+    ct status dnat iifname "${bridge}" oifname "${bridge}" masquerade
+  }
+  chain forward {
+    type filter hook forward priority filter; policy accept;
+    oifname "${bridge}" ct state established,related accept
+    oifname "${bridge}" ct status dnat accept
+    iifname "${bridge}" oifname "${bridge}" accept
+    oifname "${bridge}" drop
+  }
+  chain input {
+    type filter hook input priority filter; policy accept;
+    iifname != "${bridge}" accept
+    ct state established,related accept
+    meta l4proto { icmp, ipv6-icmp } accept
+    meta l4proto { tcp, udp } th dport 53 accept
+    drop
+  }
+}
+table bridge hyperlane
+delete table bridge hyperlane
+table bridge hyperlane {
+  chain prerouting {
+    type filter hook prerouting priority -300; policy accept;
+${guards.join("\n")}
+    iifname "hl-*" drop
+  }
+}
+`;
+}

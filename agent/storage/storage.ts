@@ -1,0 +1,152 @@
+/**
+ * A machine's writable layer: one raw ext4 file, in a directory that is the machine's own. Where the directory
+ * lives decides how a snapshot is taken: a ZFS dataset per machine (snapshot, rollback), else a copy of the file that
+ * shares its blocks (reflink) or at least its holes (sparse). Nothing is copied when a machine is made.
+ */
+import { chownSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, truncateSync, statfsSync, closeSync, openSync } from "node:fs";
+import { HyperlaneError } from "#contract/errors.ts";
+import { formatMib } from "#contract/size.ts";
+import { run } from "#agent/host/run.ts";
+
+export type Storage = {
+  kind: "zfs" | "reflink" | "sparse";
+  /** Makes the disk unless it is there; its path. */
+  createDisk(id: string, mib: number, uid: number): Promise<string>;
+  diskPath(id: string): string;
+  /** Bytes that the snapshot holds. */
+  snapshot(id: string, snapshot: string): Promise<number>;
+  restore(id: string, snapshot: string, uid: number): Promise<void>;
+  removeSnapshot(id: string, snapshot: string): Promise<void>;
+  remove(id: string): Promise<void>;
+  list(): string[];
+  /** Total and free, MiB. */
+  space(): { diskMib: number; diskFreeMib: number };
+};
+
+/** Kept free on the node, so that a growing disk never stops the host. */
+const RESERVE_MIB = 512;
+
+/** pool: a ZFS dataset to make machines' datasets in, or null for plain files below `dir`. */
+export async function openStorage(dir: string, pool: string | null): Promise<Storage> {
+  mkdirSync(dir, { recursive: true, mode: 0o711 });
+  if (pool !== null) return zfsStorage(dir, pool);
+  const reflink = await run(["cp", "--reflink=always", "/dev/null", `${dir}/.reflink`]).then(() => probeReflink(dir), () => false);
+  rmSync(`${dir}/.reflink`, { force: true });
+  return fileStorage(dir, reflink ? "reflink" : "sparse");
+}
+
+async function probeReflink(dir: string): Promise<boolean> {
+  await Bun.write(`${dir}/.reflink`, "x".repeat(8192));
+  const works = await run(["cp", "--reflink=always", `${dir}/.reflink`, `${dir}/.reflink2`]).then(() => true, () => false);
+  rmSync(`${dir}/.reflink2`, { force: true });
+  return works;
+}
+
+async function format(path: string, mib: number, uid: number): Promise<void> {
+  const next = `${path}.new`;
+  closeSync(openSync(next, "w", 0o600));
+  truncateSync(next, mib * 2 ** 20);
+  await run(["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", "-O", "^resize_inode", next]);
+  chownSync(next, uid, uid);
+  renameSync(next, path);
+}
+
+function checkSpace(dir: string, needMib: number, what: string): void {
+  const { diskFreeMib } = space(dir);
+  if (diskFreeMib < needMib + RESERVE_MIB) throw new HyperlaneError("NO_SPACE", `${what} needs ${formatMib(needMib)}, and the node has ${formatMib(Math.max(1, diskFreeMib))} free, of which ${formatMib(RESERVE_MIB)} stay free.`);
+}
+
+function space(dir: string): { diskMib: number; diskFreeMib: number } {
+  const s = statfsSync(dir);
+  return { diskMib: Math.floor((s.blocks * s.bsize) / 2 ** 20), diskFreeMib: Math.floor((s.bavail * s.bsize) / 2 ** 20) };
+}
+
+function fileStorage(dir: string, kind: "reflink" | "sparse"): Storage {
+  const diskPath = (id: string): string => `${dir}/${id}/disk.raw`;
+  const snapshotPath = (id: string, snapshot: string): string => `${dir}/${id}/${snapshot}.snapshot`;
+  const copy = async (from: string, to: string): Promise<void> => {
+    const usedMib = Math.ceil((statSync(from).blocks * 512) / 2 ** 20);
+    if (kind === "sparse") checkSpace(dir, usedMib, "The copy");
+    await run(["cp", "--reflink=auto", "--sparse=always", "--preserve=mode,ownership", from, `${to}.new`], { timeoutMs: 600_000 });
+    await run(["sync", "--", `${to}.new`]);
+    renameSync(`${to}.new`, to);
+  };
+  return {
+    kind,
+    diskPath,
+    async createDisk(id, mib, uid) {
+      if (existsSync(diskPath(id))) return diskPath(id);
+      checkSpace(dir, Math.min(mib, 256), "A new machine");
+      mkdirSync(`${dir}/${id}`, { recursive: true, mode: 0o711 });
+      await format(diskPath(id), mib, uid);
+      return diskPath(id);
+    },
+    async snapshot(id, snapshot) {
+      if (!existsSync(snapshotPath(id, snapshot))) await copy(diskPath(id), snapshotPath(id, snapshot));
+      return statSync(snapshotPath(id, snapshot)).blocks * 512;
+    },
+    async restore(id, snapshot, uid) {
+      await copy(snapshotPath(id, snapshot), diskPath(id));
+      chownSync(diskPath(id), uid, uid);
+    },
+    async removeSnapshot(id, snapshot) {
+      rmSync(snapshotPath(id, snapshot), { force: true });
+      rmSync(`${snapshotPath(id, snapshot)}.new`, { force: true });
+    },
+    async remove(id) {
+      rmSync(`${dir}/${id}`, { recursive: true, force: true });
+    },
+    list: () => readdirSync(dir).filter((n) => n.startsWith("m-")),
+    space: () => space(dir),
+  };
+}
+
+function zfsStorage(dir: string, pool: string): Storage {
+  const dataset = (id: string): string => `${pool}/${id}`;
+  const mountpoint = (id: string): string => `${dir}/${id}`;
+  const diskPath = (id: string): string => `${mountpoint(id)}/disk.raw`;
+  const exists = (name: string): Promise<boolean> => run(["zfs", "list", "-H", "-o", "name", name]).then(() => true, () => false);
+  const used = async (name: string): Promise<number> => Number((await run(["zfs", "get", "-Hp", "-o", "value", "referenced", name])).trim());
+  return {
+    kind: "zfs",
+    diskPath,
+    async createDisk(id, mib, uid) {
+      if (!(await exists(dataset(id)))) await run(["zfs", "create", "-o", `mountpoint=${mountpoint(id)}`, "-o", "compression=on", "-o", "atime=off", dataset(id)]);
+      if (!existsSync(diskPath(id))) await format(diskPath(id), mib, uid);
+      return diskPath(id);
+    },
+    async snapshot(id, snapshot) {
+      const name = `${dataset(id)}@${snapshot}`;
+      if (!(await exists(name))) {
+        await run(["sync", "--", diskPath(id)]);
+        await run(["zfs", "snapshot", name]);
+      }
+      return used(name);
+    },
+    // Not `zfs rollback`: that would destroy the snapshots taken since.
+    async restore(id, snapshot, uid) {
+      const clone = `${pool}/${id}-restore`;
+      const at = `${dir}/${id}-restore`;
+      await run(["zfs", "destroy", clone]).catch(() => {});
+      await run(["zfs", "clone", "-o", `mountpoint=${at}`, `${dataset(id)}@${snapshot}`, clone]);
+      try {
+        await run(["cp", "--sparse=always", `${at}/disk.raw`, `${diskPath(id)}.new`], { timeoutMs: 600_000 });
+        chownSync(`${diskPath(id)}.new`, uid, uid);
+        await run(["sync", "--", `${diskPath(id)}.new`]);
+        renameSync(`${diskPath(id)}.new`, diskPath(id));
+      } finally {
+        await run(["zfs", "destroy", clone]);
+      }
+    },
+    async removeSnapshot(id, snapshot) {
+      const name = `${dataset(id)}@${snapshot}`;
+      if (await exists(name)) await run(["zfs", "destroy", name]);
+    },
+    async remove(id) {
+      if (await exists(dataset(id))) await run(["zfs", "destroy", "-r", dataset(id)]);
+      rmSync(mountpoint(id), { recursive: true, force: true });
+    },
+    list: () => readdirSync(dir).filter((n) => /^m-[a-z0-9]{12}$/.test(n)),
+    space: () => space(dir),
+  };
+}

@@ -1,0 +1,64 @@
+/**
+ * The operation table: all the API can do. REST routes, OpenAPI, the SDK, permission checks and the
+ * coverage tests derive from it. Plain data, so that the CLI loads it in no time; the schemas of
+ * inputs and outputs stand under the same names in schemas.ts.
+ */
+export type Operation = {
+  method: "GET" | "POST" | "PATCH" | "DELETE";
+  /** `{name}` is a parameter. */
+  path: string;
+  permission: "open" | "read" | "write" | "shell";
+  summary: string;
+  /** A WebSocket instead of an answer. */
+  live?: true;
+};
+
+export const OPERATIONS = {
+  health: { method: "GET", path: "/v1/health", permission: "open", summary: "Whether the control plane works" },
+  metrics: { method: "GET", path: "/metrics", permission: "read", summary: "Prometheus metrics" },
+  openapi: { method: "GET", path: "/v1/openapi.json", permission: "read", summary: "This API as OpenAPI 3.1" },
+  whoami: { method: "GET", path: "/v1/whoami", permission: "read", summary: "The token in use and its role" },
+  listMachines: { method: "GET", path: "/v1/machines", permission: "read", summary: "List machines, by label, state or name" },
+  createMachine: { method: "POST", path: "/v1/machines", permission: "write", summary: "Ask for a machine" },
+  getMachine: { method: "GET", path: "/v1/machines/{machine}", permission: "read", summary: "One machine, by name or id" },
+  updateMachine: { method: "PATCH", path: "/v1/machines/{machine}", permission: "write", summary: "Change CPU, RAM, image, environment or labels" },
+  destroyMachine: { method: "DELETE", path: "/v1/machines/{machine}", permission: "write", summary: "Destroy a machine, its disk and its snapshots" },
+  startMachine: { method: "POST", path: "/v1/machines/{machine}/start", permission: "write", summary: "Start it; also the retry of a failed one" },
+  stopMachine: { method: "POST", path: "/v1/machines/{machine}/stop", permission: "write", summary: "Shut it down cleanly, by force where it does not answer" },
+  restartMachine: { method: "POST", path: "/v1/machines/{machine}/restart", permission: "write", summary: "Stop, then start" },
+  pauseMachine: { method: "POST", path: "/v1/machines/{machine}/pause", permission: "write", summary: "Freeze it where it stands" },
+  resumeMachine: { method: "POST", path: "/v1/machines/{machine}/resume", permission: "write", summary: "Let a paused machine go on" },
+  exposeMachine: { method: "POST", path: "/v1/machines/{machine}/exposures", permission: "write", summary: "Make a port reachable from outside" },
+  unexposeMachine: { method: "DELETE", path: "/v1/machines/{machine}/exposures/{port}", permission: "write", summary: "Close an exposed port" },
+  sshCertificate: { method: "POST", path: "/v1/machines/{machine}/ssh-certificate", permission: "shell", summary: "Sign a short-lived SSH user certificate" },
+  machineStats: { method: "GET", path: "/v1/machines/{machine}/stats", permission: "read", summary: "CPU, RAM and disk in use, as the machine sees them" },
+  machineLogs: { method: "GET", path: "/v1/machines/{machine}/logs", permission: "read", summary: "Console and workload output", live: true },
+  machineExec: { method: "GET", path: "/v1/machines/{machine}/exec", permission: "shell", summary: "Run a command in it", live: true },
+  machineCopy: { method: "GET", path: "/v1/machines/{machine}/copy", permission: "shell", summary: "Files in or out, as a tar stream", live: true },
+  machineTunnel: { method: "GET", path: "/v1/machines/{machine}/tunnel", permission: "shell", summary: "A TCP connection to a port of it", live: true },
+  listSnapshots: { method: "GET", path: "/v1/machines/{machine}/snapshots", permission: "read", summary: "List a machine's snapshots" },
+  createSnapshot: { method: "POST", path: "/v1/machines/{machine}/snapshots", permission: "write", summary: "Keep the disk as it is now" },
+  restoreSnapshot: { method: "POST", path: "/v1/machines/{machine}/snapshots/{snapshot}/restore", permission: "write", summary: "Put the disk back; restarts the machine" },
+  removeSnapshot: { method: "DELETE", path: "/v1/machines/{machine}/snapshots/{snapshot}", permission: "write", summary: "Remove a snapshot" },
+  listImages: { method: "GET", path: "/v1/images", permission: "read", summary: "List images" },
+  createImage: { method: "POST", path: "/v1/images", permission: "write", summary: "Make an image from a machine" },
+  removeImage: { method: "DELETE", path: "/v1/images/{image}", permission: "write", summary: "Remove an image that no machine uses" },
+  listNodes: { method: "GET", path: "/v1/nodes", permission: "read", summary: "List nodes and their capacity" },
+  listEvents: { method: "GET", path: "/v1/events", permission: "read", summary: "Events, oldest first" },
+  watchEvents: { method: "GET", path: "/v1/events/watch", permission: "read", summary: "Events as they happen", live: true },
+  listTokens: { method: "GET", path: "/v1/tokens", permission: "write", summary: "List API tokens" },
+  createToken: { method: "POST", path: "/v1/tokens", permission: "write", summary: "Make an API token; its secret is shown once" },
+  removeToken: { method: "DELETE", path: "/v1/tokens/{token}", permission: "write", summary: "Revoke an API token" },
+} as const satisfies Record<string, Operation>;
+
+export type OperationName = keyof typeof OPERATIONS;
+export const OPERATION_NAMES = Object.keys(OPERATIONS) as OperationName[];
+
+export function isMutation(operation: Operation): boolean {
+  return operation.method !== "GET";
+}
+
+/** Fills the path's parameters. */
+export function pathOf(name: OperationName, params: Record<string, string> = {}): string {
+  return OPERATIONS[name].path.replace(/\{(\w+)\}/g, (_, key: string) => encodeURIComponent(params[key] ?? ""));
+}

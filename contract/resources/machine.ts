@@ -1,0 +1,104 @@
+/** The machine: what is desired (spec, power), what was observed (status), and the state that follows from both. */
+import { z } from "zod";
+import { MACHINE_STATES, type MachineState } from "./states.ts";
+
+/** DNS label rules, since the name is also the host name `NAME.internal`. */
+export const Name = z
+  .string()
+  .min(1, "must not be empty")
+  .max(63, "must be at most 63 characters")
+  .regex(/^[a-z]([a-z0-9-]*[a-z0-9])?$/, "must be lower-case letters, digits and dashes, begin with a letter and not end with a dash");
+
+const ImageRef = z
+  .string()
+  .max(200, "must be at most 200 characters")
+  .regex(/^[a-z0-9]+([._-][a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?$/, 'must be NAME or NAME:TAG, like "debian:12"');
+
+const labelKey = /^[a-z0-9]([a-z0-9._/-]{0,61}[a-z0-9])?$/;
+export const Labels = z
+  .record(z.string().regex(labelKey, "keys must be up to 63 lower-case letters, digits and ._/-"), z.string().max(255, "values must be at most 255 characters"))
+  .refine((labels) => Object.keys(labels).length <= 64, "must be at most 64 labels");
+
+export const Env = z
+  .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, "names must be letters, digits and underscores, not starting with a digit"), z.string().max(4096, "values must be at most 4096 characters").refine((v) => !v.includes("\0"), "values must not hold NUL"))
+  .refine((env) => Object.keys(env).length <= 256, "must be at most 256 variables");
+
+/** What a user asks for. memoryMib and diskMib in MiB; diskMib is the size of the writable layer. */
+export const MachineSpec = z.strictObject({
+  image: ImageRef.default("debian:12"),
+  cpu: z.int().min(1, "must be at least 1").max(64, "must be at most 64").default(1),
+  memoryMib: z.int().min(128, "must be at least 128 MiB").max(1024 * 1024, "must be at most 1 TiB").default(512),
+  diskMib: z.int().min(256, "must be at least 256 MiB").max(16 * 1024 * 1024, "must be at most 16 TiB").default(10 * 1024),
+  env: Env.default({}),
+  /** What happens when the machine ends by itself: a crash is retried (bounded) unless never; a power-off from inside only with always. */
+  restart: z.enum(["always", "on-failure", "never"]).default("on-failure"),
+});
+export type MachineSpec = z.infer<typeof MachineSpec>;
+
+export const Power = z.enum(["running", "paused", "stopped"]);
+export type Power = z.infer<typeof Power>;
+
+/** A port of the machine made reachable from outside, on hostPort of its node. */
+export const Exposure = z.strictObject({ port: z.int().min(1).max(65535), hostPort: z.int().min(1).max(65535), protocol: z.enum(["tcp", "udp"]) });
+export type Exposure = z.infer<typeof Exposure>;
+
+export const PHASES = ["preparing", "starting", "running", "paused", "stopping", "stopped", "exited", "failed", "absent"] as const;
+export type Phase = (typeof PHASES)[number];
+
+/** What an agent last saw of a machine. `exit` says how a machine that nobody asked to end has ended. */
+export const Observed = z.object({
+  phase: z.enum(PHASES),
+  /** The desired document's revision that the agent has accepted. */
+  revision: z.int(),
+  epoch: z.int(),
+  exit: z.enum(["powered-off", "crashed", "host-rebooted"]).nullable(),
+  /** What went wrong, for exited and failed; null otherwise. */
+  reason: z.string().nullable(),
+  /** The finished steps of the last start, in order, with how long each took. */
+  steps: z.array(z.object({ name: z.enum(["image", "disk", "network", "start", "ready"]), ms: z.number() })),
+  pid: z.int().nullable(),
+  address6: z.string().nullable(),
+  address4: z.string().nullable(),
+  accelerator: z.enum(["kvm", "tcg"]).nullable(),
+  snapshots: z.record(z.string(), z.object({ state: z.enum(["ready", "failed"]), bytes: z.number(), reason: z.string().nullable() })),
+  /** The snapshot restore last done, by the epoch that asked for it; 0: none. */
+  restoredEpoch: z.int(),
+  images: z.record(z.string(), z.object({ state: z.enum(["ready", "failed"]), digest: z.string(), bytes: z.number(), reason: z.string().nullable() })),
+});
+export type Observed = z.infer<typeof Observed>;
+
+export const Machine = z.object({
+  id: z.string(),
+  name: z.string(),
+  labels: z.record(z.string(), z.string()),
+  spec: MachineSpec,
+  power: Power,
+  state: z.enum(MACHINE_STATES as [MachineState, ...MachineState[]]),
+  /** Why it is in this state, for a person; null when there is nothing to say. */
+  reason: z.string().nullable(),
+  node: z.string().nullable(),
+  /** Counts starts: each start, restart, restore and retry is a new epoch. */
+  epoch: z.int(),
+  /** The log position of the last change of what is desired. */
+  revision: z.int(),
+  attempt: z.int(),
+  retryAt: z.int().nullable(),
+  destroying: z.boolean(),
+  restore: z.object({ snapshot: z.string(), epoch: z.int() }).nullable(),
+  exposures: z.array(Exposure),
+  observed: Observed.nullable(),
+  createdAt: z.int(),
+  updatedAt: z.int(),
+});
+export type Machine = z.infer<typeof Machine>;
+
+export const MachineCreate = z.strictObject({ name: Name, labels: Labels.default({}), spec: MachineSpec.prefault({}) });
+/** Fields left out stay as they are. `restart: true` allows a restart where the change needs one. */
+export const MachineUpdate = z.strictObject({
+  cpu: MachineSpec.shape.cpu.unwrap().optional(),
+  memoryMib: MachineSpec.shape.memoryMib.unwrap().optional(),
+  image: ImageRef.optional(),
+  env: Env.optional(),
+  labels: Labels.optional(),
+  restart: z.boolean().default(false),
+});

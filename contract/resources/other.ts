@@ -1,0 +1,78 @@
+/** The resources beside the machine: nodes, images, snapshots, tokens, events. */
+import { z } from "zod";
+import { Name } from "./machine.ts";
+
+/** accelerator: what guests really run on, found by booting one, not by looking for /dev/kvm. */
+export const NodeStatus = z.object({
+  version: z.string(),
+  bootId: z.string(),
+  cpu: z.int(),
+  memoryMib: z.int(),
+  diskMib: z.int(),
+  diskFreeMib: z.int(),
+  accelerator: z.enum(["kvm", "tcg"]),
+  acceleratorReason: z.string(),
+  storage: z.enum(["zfs", "reflink", "sparse"]),
+  runtimes: z.array(z.string()),
+  images: z.array(z.object({ name: z.string(), digest: z.string(), bytes: z.number() })),
+});
+export type NodeStatus = z.infer<typeof NodeStatus>;
+
+export const Node = z.object({
+  id: z.string(),
+  name: z.string(),
+  address: z.string(),
+  connected: z.boolean(),
+  status: NodeStatus.nullable(),
+  since: z.int(),
+});
+export type Node = z.infer<typeof Node>;
+
+/** state: creating and removing are desired but not yet observed. */
+export const Snapshot = z.object({
+  id: z.string(),
+  name: z.string(),
+  machine: z.string(),
+  state: z.enum(["creating", "ready", "failed", "removing"]),
+  bytes: z.number(),
+  reason: z.string().nullable(),
+  createdAt: z.int(),
+});
+export type Snapshot = z.infer<typeof Snapshot>;
+export const SnapshotCreate = z.strictObject({ name: Name.optional() });
+
+export const Image = z.object({
+  id: z.string(),
+  name: z.string(),
+  digest: z.string().nullable(),
+  state: z.enum(["creating", "ready", "failed", "removing"]),
+  bytes: z.number(),
+  node: z.string().nullable(),
+  /** The machine it is made from; null for one that came with the node. */
+  from: z.string().nullable(),
+  reason: z.string().nullable(),
+  createdAt: z.int(),
+});
+export type Image = z.infer<typeof Image>;
+export const ImageCreate = z.strictObject({
+  name: z.string().max(200).regex(/^[a-z0-9]+([._-][a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?$/, 'must be NAME or NAME:TAG, like "my-api:v3"'),
+  from: z.string().min(1).max(64),
+});
+
+export const Role = z.enum(["admin", "viewer"]);
+export type Role = z.infer<typeof Role>;
+export const Token = z.object({ id: z.string(), name: z.string(), role: Role, createdAt: z.int() });
+export type Token = z.infer<typeof Token>;
+export const TokenCreate = z.strictObject({ name: Name, role: Role.default("viewer") });
+
+/** One appended fact. actor: the token's id, or `reconcile`, or `node:ID`; with it, the log is the audit trail. */
+export const Event = z.object({
+  seq: z.int(),
+  at: z.int(),
+  type: z.string(),
+  /** The machine, node, image or token it is about. */
+  subject: z.string(),
+  actor: z.string(),
+  data: z.unknown(),
+});
+export type Event = z.infer<typeof Event>;

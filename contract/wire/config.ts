@@ -1,0 +1,57 @@
+/** A machine's identity and addresses as the records of a CONFIG frame. The format is specified in guest/config.c. */
+
+export type GuestConfig = {
+  hostname: string;
+  address6: string;
+  prefix6: number;
+  gateway6: string;
+  address4: string;
+  prefix4: number;
+  gateway4: string;
+  resolvConf: string;
+  clockNs: bigint;
+  entropy: Buffer;
+  /** Files below /run/hyperlane. */
+  files: { name: string; mode: number; content: string }[];
+};
+
+export function encodeConfig(c: GuestConfig): Buffer {
+  const clock = Buffer.alloc(8);
+  clock.writeBigUInt64LE(c.clockNs);
+  return Buffer.concat([
+    record(1, Buffer.from(c.hostname)),
+    record(2, Buffer.from([...bytes6(c.address6), c.prefix6])),
+    record(3, Buffer.from(bytes6(c.gateway6))),
+    record(4, Buffer.from([...bytes4(c.address4), c.prefix4])),
+    record(5, Buffer.from(bytes4(c.gateway4))),
+    record(6, Buffer.from(c.resolvConf)),
+    record(7, clock),
+    record(8, c.entropy),
+    ...c.files.map((f) => {
+      const mode = Buffer.alloc(2);
+      mode.writeUInt16LE(f.mode);
+      return record(9, Buffer.concat([mode, Buffer.from(`${f.name}\0${f.content}`)]));
+    }),
+  ]);
+}
+
+function record(tag: number, bytes: Buffer): Buffer {
+  const head = Buffer.alloc(3);
+  head.writeUInt8(tag, 0);
+  head.writeUInt16LE(bytes.length, 1);
+  return Buffer.concat([head, bytes]);
+}
+
+export function bytes4(address: string): number[] {
+  return address.split(".").map(Number);
+}
+
+/** Takes the forms that we make ourselves: groups in hex, at most one "::", no embedded IPv4. */
+export function bytes6(address: string): number[] {
+  const [left = "", right] = address.split("::");
+  const groups = (text: string): number[] => (text ? text.split(":").map((g) => parseInt(g, 16)) : []);
+  const head = groups(left);
+  const tail = right === undefined ? [] : groups(right);
+  const all = [...head, ...Array<number>(8 - head.length - tail.length).fill(0), ...tail];
+  return all.flatMap((g) => [g >> 8, g & 255]);
+}

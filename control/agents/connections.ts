@@ -1,0 +1,132 @@
+/**
+ * Connections to node agents: gRPC with mTLS, this side dials. A lost one is dialled again with back-off; while
+ * it is down the node counts as not connected and nothing is sent to it.
+ */
+import { Client, credentials, Metadata, type ClientDuplexStream, type ServiceError } from "@grpc/grpc-js";
+import { MESSAGE_MAX_BYTES, METHODS, PROTOCOL, serviceDefinition, speaks, type Desired, type MethodName, type Observation, type OpenRequest } from "#contract/wire/agent.ts";
+import { fromErrorBody, HyperlaneError } from "#contract/errors.ts";
+import type { Node } from "#contract/resources/other.ts";
+import type { KeyAndCertificate } from "#control/auth/pki.ts";
+import type { z } from "zod";
+
+export type Connections = ReturnType<typeof createConnections>;
+type Deps = {
+  ca: string;
+  identity: KeyAndCertificate;
+  onObservation(node: string, observation: Observation): void;
+  onLost(node: string, reason: string): void;
+  log(line: string): void;
+};
+type Reply<N extends MethodName> = (typeof METHODS)[N]["reply"] extends z.ZodType ? z.output<Exclude<(typeof METHODS)[N]["reply"], null>> : never;
+
+const SERVICE = serviceDefinition();
+/** An agent reports at least this often; three silent periods mean it is gone. */
+const HEARTBEAT_MS = 5_000;
+const DIAL_MIN_MS = 100;
+const DIAL_MAX_MS = 5_000;
+
+export function createConnections(deps: Deps) {
+  const links = new Map<string, ReturnType<typeof createLink>>();
+  return {
+    /** Starts dialling a node and keeps at it. */
+    add(node: Node): void {
+      if (!links.has(node.id)) links.set(node.id, createLink(node, deps));
+    },
+    async apply(node: string, machines: Desired[], removeImages: string[]): Promise<void> {
+      await link(node).call("Apply", { machines, removeImages });
+    },
+    stats: (node: string, machine: string) => link(node).call("Stats", { machine }),
+    open: (node: string, request: OpenRequest) => link(node).open(request),
+    close(): void {
+      for (const l of links.values()) l.close();
+    },
+  };
+
+  function link(node: string): ReturnType<typeof createLink> {
+    const found = links.get(node);
+    if (!found) throw new HyperlaneError("UNAVAILABLE", `The node "${node}" is not connected.`);
+    return found;
+  }
+}
+
+function createLink(node: Node, deps: Deps) {
+  const client = new Client(node.address, credentials.createSsl(Buffer.from(deps.ca), Buffer.from(deps.identity.key), Buffer.from(deps.identity.cert)), {
+    // The node's name in its certificate is its id, whatever address it is reached at.
+    "grpc.ssl_target_name_override": node.id,
+    "grpc.default_authority": node.id,
+    "grpc.max_receive_message_length": MESSAGE_MAX_BYTES,
+    "grpc.max_send_message_length": MESSAGE_MAX_BYTES,
+    "grpc.initial_reconnect_backoff_ms": DIAL_MIN_MS,
+    "grpc.max_reconnect_backoff_ms": DIAL_MAX_MS,
+  });
+  let closed = false;
+  let wait = DIAL_MIN_MS;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+
+  function call<N extends "Hello" | "Apply" | "Stats">(name: N, request: unknown, timeoutMs = 10_000): Promise<Reply<N>> {
+    const m = SERVICE[name];
+    return new Promise((resolve, reject) =>
+      client.makeUnaryRequest(m.path, m.requestSerialize, m.responseDeserialize, request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error, reply) => (error ? reject(fromGrpc(error, node)) : resolve(reply as Reply<N>))),
+    );
+  }
+
+  async function observe(): Promise<void> {
+    const hello = await call("Hello", { protocol: PROTOCOL }, 2_000);
+    if (!speaks(hello.protocol)) throw new HyperlaneError("UNSUPPORTED", `The agent of ${node.name} speaks protocol ${hello.protocol.major}.${hello.protocol.minor}, this control plane ${PROTOCOL.major}.${PROTOCOL.minor}.`, { hint: "Upgrade the older of the two." });
+    const m = SERVICE.Observe;
+    const stream = client.makeServerStreamRequest(m.path, m.requestSerialize, m.responseDeserialize, {});
+    await new Promise<void>((_, reject) => {
+      let silence = setTimeout(() => stream.cancel(), 3 * HEARTBEAT_MS);
+      stream.on("data", (observation: Observation) => {
+        wait = DIAL_MIN_MS;
+        clearTimeout(silence);
+        silence = setTimeout(() => stream.cancel(), 3 * HEARTBEAT_MS);
+        deps.onObservation(node.id, observation);
+      });
+      const end = (error: Error): void => {
+        clearTimeout(silence);
+        reject(error);
+      };
+      stream.on("error", (e: ServiceError) => end(fromGrpc(e, node)));
+      stream.on("end", () => end(new HyperlaneError("UNAVAILABLE", "the agent ended the stream")));
+    });
+  }
+
+  async function keepObserving(): Promise<void> {
+    let last = "";
+    while (!closed) {
+      const reason = await observe().then(() => "", (e: Error) => e.message);
+      if (closed) return;
+      if (reason !== last) deps.log(`node ${node.name}: ${reason}`);
+      last = reason;
+      deps.onLost(node.id, reason);
+      await new Promise((done) => (timer = setTimeout(done, wait)));
+      wait = Math.min(wait * 2, DIAL_MAX_MS);
+    }
+  }
+  void keepObserving();
+
+  return {
+    call,
+    open(request: OpenRequest): ClientDuplexStream<Buffer, Buffer> {
+      const m = SERVICE.Open;
+      const stream = client.makeBidiStreamRequest(m.path, m.requestSerialize, m.responseDeserialize) as ClientDuplexStream<Buffer, Buffer>;
+      stream.write(Buffer.from(JSON.stringify(request)));
+      return stream;
+    },
+    close(): void {
+      closed = true;
+      clearTimeout(timer);
+      client.close();
+    },
+  };
+}
+
+/** The agent puts our error's JSON in the status text; anything else is the transport's. */
+export function fromGrpc(error: ServiceError, node: { name: string }): HyperlaneError {
+  try {
+    return fromErrorBody(JSON.parse(error.details));
+  } catch {
+    return new HyperlaneError("UNAVAILABLE", `The node ${node.name} does not answer: ${error.details || error.message}`, { hint: "Run `vps node list`, and `vps doctor` on that host.", cause: error });
+  }
+}

@@ -1,0 +1,47 @@
+/** What an agent reports, as the events that are new in it. Pure. */
+import type { Observation } from "#contract/wire/agent.ts";
+import type { Observed } from "#contract/resources/machine.ts";
+import type { NodeStatus } from "#contract/resources/other.ts";
+import type { NewEvent, State } from "#control/model/state.ts";
+
+export function ingest(state: State, nodeId: string, observation: Observation): { events: NewEvent[]; orphans: string[] } {
+  const events: NewEvent[] = [];
+  const orphans: string[] = [];
+  const actor = `node:${nodeId}`;
+  const node = state.node.get(nodeId);
+  if (!node) return { events, orphans };
+  if (observation.status && !node.connected) events.push({ type: "v1.NodeConnected", subject: nodeId, actor, data: { status: observation.status } });
+  else if (observation.status && changed(node.status, observation.status)) events.push({ type: "v1.NodeObserved", subject: nodeId, actor, data: { status: observation.status } });
+  const seen = new Set<string>();
+  for (const { id, observed } of observation.machines) {
+    seen.add(id);
+    const machine = state.machine.get(id);
+    if (!machine || machine.node !== nodeId) {
+      if (observed.phase !== "absent") orphans.push(id);
+    } else if (isNews(machine.observed, observed)) events.push({ type: "v1.MachineObserved", subject: id, actor, data: { observed } });
+  }
+  if (observation.full)
+    for (const machine of state.machine.values())
+      if (machine.node === nodeId && machine.observed && !seen.has(machine.id) && (machine.observed.phase !== "absent" || machine.observed.revision > 0))
+        events.push({ type: "v1.MachineObserved", subject: machine.id, actor, data: { observed: gone(machine.observed) } });
+  return { events, orphans };
+}
+
+/** A late observation is older than what we know: revisions and epochs never go back. */
+function isNews(before: Observed | null, after: Observed): boolean {
+  if (!before) return true;
+  if (after.revision < before.revision && before.phase !== "absent") return false;
+  return JSON.stringify(before) !== JSON.stringify(after);
+}
+
+/** The agent knows nothing of it, so it must be told again from the start: revision 0. */
+function gone(before: Observed): Observed {
+  return { ...before, phase: "absent", revision: 0, pid: null, exit: null, reason: "its node no longer has it", snapshots: {}, images: {} };
+}
+
+/** Free space moves all the time: a step of 1 % of the disk is news. */
+function changed(before: NodeStatus | null, after: NodeStatus): boolean {
+  if (!before) return true;
+  const near = Math.abs(before.diskFreeMib - after.diskFreeMib) < after.diskMib / 100;
+  return JSON.stringify(near ? { ...after, diskFreeMib: before.diskFreeMib } : after) !== JSON.stringify(before);
+}

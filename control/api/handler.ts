@@ -1,0 +1,65 @@
+/** What a handler is. A reader gives its output; a writer gives the events that record the intent, and its output once they are folded in. */
+import type { Body, Output, Query } from "#contract/schemas.ts";
+import { HyperlaneError } from "#contract/errors.ts";
+import { OPERATIONS, type OperationName } from "#contract/operations.ts";
+import { can, VERBS, type Verb } from "#contract/resources/states.ts";
+import type { Connections } from "#control/agents/connections.ts";
+import type { SshCa } from "#control/auth/ssh.ts";
+import { findMachine, type NewEvent, type State, type StoredMachine, type StoredToken } from "#control/model/state.ts";
+import type { Store } from "#control/store/store.ts";
+
+export type Deps = { store: Store; ssh: SshCa; connections: Connections; version: string; startedAt: number; now(): number; newId(kind: "m" | "s" | "i" | "t" | "n"): string };
+export type Request<N extends OperationName> = { params: Record<string, string>; query: Query<N>; body: Body<N>; token: StoredToken };
+/** secret: the answer must not be kept for an idempotency key. */
+export type Write<T> = { events: NewEvent[]; result: () => T; secret?: true };
+
+type Live = { [N in OperationName]: (typeof OPERATIONS)[N] extends { live: true } ? N : never }[OperationName];
+type Mutation = { [N in OperationName]: (typeof OPERATIONS)[N]["method"] extends "GET" ? never : N }[OperationName];
+export type LiveName = Live;
+
+/** Every operation that is no live stream has a handler here: a missing one does not compile. */
+export type Handlers = {
+  [N in Exclude<OperationName, Live>]: (deps: Deps, request: Request<N>) => N extends Mutation ? Write<Output<N>> : Output<N> | Promise<Output<N>>;
+};
+
+export function machineOf(state: State, params: Record<string, string>): StoredMachine {
+  const name = params.machine ?? "";
+  const machine = findMachine(state, name);
+  if (machine) return machine;
+  const near = nearest(name, state.names.keys());
+  throw new HyperlaneError("NOT_FOUND", `There is no machine "${name}".`, near === undefined ? {} : { hint: `Did you mean "${near}"? \`vps list\` shows all.` });
+}
+
+export function demand(machine: StoredMachine, verb: Verb): void {
+  if (machine.destroying && verb !== "destroy" && verb !== "logs") throw new HyperlaneError("STATE", `The machine "${machine.name}" is being destroyed.`);
+  if (can(verb, machine.state)) return;
+  throw new HyperlaneError("STATE", `Cannot ${verb} the machine "${machine.name}" while it is ${machine.state}: it must be ${VERBS[verb].join(" or ")}.`, { hint: machine.state === "failed" ? `\`vps show ${machine.name}\` says why it failed; \`vps start ${machine.name}\` tries again.` : undefined });
+}
+
+/** What is sent to clients: our own bookkeeping stays here. */
+export function view({ slot: _, ...machine }: StoredMachine): Output<"getMachine"> {
+  return machine;
+}
+
+/** The closest of some names by edit distance, if it is close enough to be a slip. */
+export function nearest(name: string, names: Iterable<string>): string | undefined {
+  let best: { name: string; distance: number } | undefined;
+  let budget = 2000;
+  for (const candidate of names) {
+    if (--budget < 0) break;
+    const distance = editDistance(name, candidate);
+    if (distance <= Math.max(1, Math.floor(name.length / 3)) && (!best || distance < best.distance)) best = { name: candidate, distance };
+  }
+  return best?.name;
+}
+
+function editDistance(a: string, b: string): number {
+  if (Math.abs(a.length - b.length) > 8 || a.length > 64) return 99;
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    row = next;
+  }
+  return row[b.length]!;
+}

@@ -1,0 +1,69 @@
+/** The operation table as an OpenAPI 3.1 document, and a page to read it. Schemas come from the same zod objects that check requests. */
+import { z } from "zod";
+import { ERRORS } from "#contract/errors.ts";
+import { isMutation, OPERATION_NAMES, OPERATIONS, type Operation } from "#contract/operations.ts";
+import { SCHEMAS } from "#contract/schemas.ts";
+
+export function openapiDocument(version: string): object {
+  const paths: Record<string, Record<string, unknown>> = {};
+  for (const name of OPERATION_NAMES) (paths[OPERATIONS[name].path] ??= {})[OPERATIONS[name].method.toLowerCase()] = describe(name);
+  return {
+    openapi: "3.1.0",
+    info: { title: "Hyperlane", version, description: "Servers, without the ceremony.", license: { name: "Apache-2.0", identifier: "Apache-2.0" } },
+    security: [{ token: [] }],
+    paths,
+    components: {
+      securitySchemes: { token: { type: "http", scheme: "bearer" } },
+      schemas: { Error: { type: "object", required: ["code", "message", "hint"], properties: { code: { enum: Object.keys(ERRORS) }, message: { type: "string" }, hint: { type: "string" }, field: { type: "string" } } } },
+    },
+  };
+}
+
+function describe(name: (typeof OPERATION_NAMES)[number]): object {
+  const operation: Operation = OPERATIONS[name];
+  const schema: { query?: z.ZodType; body?: z.ZodType; output: z.ZodType } = SCHEMAS[name];
+  const query = schema.query ? (jsonSchema(schema.query, "input") as { properties?: Record<string, object>; required?: string[] }) : {};
+  const parameters = [
+    ...[...operation.path.matchAll(/\{(\w+)\}/g)].map((m) => ({ name: m[1], in: "path", required: true, schema: { type: "string" } })),
+    ...Object.entries(query.properties ?? {}).map(([key, s]) => ({ name: key, in: "query", required: query.required?.includes(key) ?? false, schema: s })),
+    ...(isMutation(operation) ? [{ name: "Idempotency-Key", in: "header", required: false, schema: { type: "string", maxLength: 200 }, description: "Sent again with the same key, the request takes effect once and gets the same answer." }] : []),
+  ];
+  const good = operation.live
+    ? { 101: { description: "A WebSocket: binary messages, each a type byte and a payload; see contract/wire/frames.ts." } }
+    : { 200: { description: "Done, or recorded and under way.", content: name === "metrics" ? { "text/plain": {} } : { "application/json": { schema: jsonSchema(schema.output, "output") } } } };
+  return {
+    operationId: name,
+    summary: operation.summary,
+    "x-permission": operation.permission,
+    ...(operation.permission === "open" && { security: [] }),
+    parameters,
+    ...(schema.body && { requestBody: { required: false, content: { "application/json": { schema: jsonSchema(schema.body, "input") } } } }),
+    responses: { ...good, default: { description: "Refused or failed; nothing changed.", content: { "application/json": { schema: { $ref: "#/components/schemas/Error" } } } } },
+  };
+}
+
+function jsonSchema(schema: z.ZodType, io: "input" | "output"): object {
+  const { $schema: _, ...rest } = z.toJSONSchema(schema, { io, unrepresentable: "any" });
+  return rest;
+}
+
+/** The browsable page: one document, no script, no outside resource. */
+export function openapiPage(version: string): string {
+  const rows = OPERATION_NAMES.map((name) => {
+    const o: Operation = OPERATIONS[name];
+    const schema: { query?: z.ZodType; body?: z.ZodType; output: z.ZodType } = SCHEMAS[name];
+    const part = (title: string, s: z.ZodType | undefined, io: "input" | "output") => (s ? `<h4>${title}</h4><pre>${escape(JSON.stringify(jsonSchema(s, io), null, 2))}</pre>` : "");
+    return `<details id="${name}"><summary><b class="${o.method}">${o.live ? "WS" : o.method}</b> <code>${escape(o.path)}</code> <span>${escape(o.summary)}</span></summary><p>Operation <code>${name}</code>, permission <code>${o.permission}</code>.</p>${part("Query", schema.query, "input")}${part("Body", schema.body, "input")}${o.live ? "" : part("Answer", schema.output, "output")}</details>`;
+  });
+  const errors = Object.entries(ERRORS).map(([code, e]) => `<tr><td><code>${code}</code></td><td>${e.http}</td><td>${e.exit}</td><td>${escape(e.hint)}</td></tr>`);
+  return `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Hyperlane API</title><style>
+:root{color-scheme:light dark;font:15px/1.5 system-ui,sans-serif}body{max-width:60rem;margin:2rem auto;padding:0 1rem}code,pre{font:13px ui-monospace,monospace}
+summary{cursor:pointer;padding:.35rem 0;display:flex;gap:.75rem;align-items:baseline;flex-wrap:wrap}summary b{width:4.2rem;font:600 12px ui-monospace,monospace}summary span{opacity:.7}details{border-bottom:1px solid #8884}
+pre{overflow:auto;background:#8881;padding:.75rem;border-radius:6px;max-height:24rem}.GET{color:#2a8}.POST{color:#37c}.PATCH{color:#a70}.DELETE{color:#c44}table{border-collapse:collapse}td,th{padding:.2rem .75rem .2rem 0;text-align:left}</style>
+<h1>Hyperlane API</h1><p>Version ${escape(version)}. Send <code>Authorization: Bearer TOKEN</code>; the machine-readable form is <a href="/v1/openapi.json">/v1/openapi.json</a>. Every mutating call takes an <code>Idempotency-Key</code> header.</p>
+${rows.join("\n")}<h2>Errors</h2><p>A refused call answers <code>{code, message, hint, field?}</code> and changes nothing.</p><table><tr><th>Code</th><th>HTTP</th><th>Exit</th><th>What to do</th></tr>${errors.join("")}</table></html>`;
+}
+
+function escape(text: string): string {
+  return text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
+}

@@ -1,0 +1,97 @@
+/** Events of machines, and what they make of one. Only an observation makes a machine run. */
+import { canBecome, type MachineState } from "#contract/resources/states.ts";
+import type { Exposure, MachineSpec, Observed, Power } from "#contract/resources/machine.ts";
+import { invariant } from "#contract/errors.ts";
+import type { Reducers, State, StoredMachine, Touched } from "./state.ts";
+
+export type MachineEvents = {
+  "v1.MachineRequested": { name: string; labels: Record<string, string>; spec: MachineSpec };
+  "v1.MachineSpecChanged": { spec: MachineSpec; labels: Record<string, string> };
+  /** A change of power, or (restart, retry by the user) a new epoch at the same power. */
+  "v1.MachinePowerRequested": { power: Power; epoch: number };
+  "v1.MachineExposed": Exposure;
+  "v1.MachineUnexposed": { port: number };
+  "v1.MachineRestoreRequested": { snapshot: string; epoch: number };
+  "v1.MachinePlaced": { node: string; slot: number };
+  /** Why no node takes it; null once that no longer holds. */
+  "v1.MachineUnplaceable": { reason: string };
+  "v1.MachineObserved": { observed: Observed };
+  "v1.MachineRetryScheduled": { attempt: number; at: number; reason: string };
+  "v1.MachineRetried": { epoch: number };
+  "v1.MachineFailed": { reason: string };
+  "v1.MachineDestroyRequested": Record<string, never>;
+  "v1.MachineDestroyed": Record<string, never>;
+};
+
+export const machineReducers: Reducers<MachineEvents> = {
+  "v1.MachineRequested": (state, e) => {
+    invariant(!state.names.has(e.data.name), `two machines named "${e.data.name}"`);
+    state.names.set(e.data.name, e.subject);
+    state.machine.set(e.subject, {
+      id: e.subject, ...e.data, power: "running", state: "requested", reason: null, node: null, slot: -1, epoch: 1, revision: e.seq, attempt: 0, retryAt: null,
+      destroying: false, restore: null, exposures: [], observed: null, createdAt: e.at, updatedAt: e.at,
+    });
+    return [["machine", e.subject]];
+  },
+  "v1.MachineSpecChanged": (s, e) => change(s, e, (m) => ({ ...e.data, revision: e.seq, observed: m.observed })),
+  "v1.MachinePowerRequested": (s, e) => change(s, e, () => ({ ...e.data, revision: e.seq, reason: null, attempt: 0, retryAt: null, failed: false })),
+  "v1.MachineExposed": (s, e) => change(s, e, (m) => ({ exposures: [...m.exposures.filter((x) => x.port !== e.data.port || x.protocol !== e.data.protocol), e.data], revision: e.seq })),
+  "v1.MachineUnexposed": (s, e) => change(s, e, (m) => ({ exposures: m.exposures.filter((x) => x.port !== e.data.port), revision: e.seq })),
+  "v1.MachineRestoreRequested": (s, e) => change(s, e, () => ({ restore: e.data, epoch: e.data.epoch, revision: e.seq, reason: null, attempt: 0, retryAt: null, failed: false })),
+  "v1.MachinePlaced": (s, e) => change(s, e, () => ({ ...e.data, revision: e.seq, reason: null })),
+  "v1.MachineUnplaceable": (s, e) => change(s, e, () => ({ reason: e.data.reason })),
+  "v1.MachineObserved": (s, e) => change(s, e, (m) => observe(m, e.data.observed, e.at)),
+  "v1.MachineRetryScheduled": (s, e) => change(s, e, () => ({ attempt: e.data.attempt, retryAt: e.data.at, reason: e.data.reason })),
+  "v1.MachineRetried": (s, e) => change(s, e, () => ({ epoch: e.data.epoch, revision: e.seq, retryAt: null })),
+  "v1.MachineFailed": (s, e) => change(s, e, () => ({ reason: e.data.reason, retryAt: null, failed: true })),
+  "v1.MachineDestroyRequested": (s, e) => change(s, e, () => ({ destroying: true, revision: e.seq })),
+  "v1.MachineDestroyed": (state, e) => {
+    const machine = state.machine.get(e.subject);
+    invariant(machine, `destroyed a machine that is not there: ${e.subject}`);
+    state.names.delete(machine.name);
+    state.machine.delete(e.subject);
+    const snapshots = [...(state.snapshotsOf.get(e.subject) ?? [])];
+    for (const id of snapshots) state.snapshot.delete(id);
+    state.snapshotsOf.delete(e.subject);
+    return [["machine", e.subject], ...snapshots.map((id) => ["snapshot", id] as const)] as Touched;
+  },
+};
+
+/** After a good run of this length a crash counts as the first again. */
+export const STABLE_MS = 60_000;
+
+function observe(m: StoredMachine, observed: Observed, at: number): Partial<StoredMachine> {
+  const up = observed.phase === "running" && observed.epoch === m.epoch;
+  const stable = up && m.observed?.phase === "running" && at - m.updatedAt > STABLE_MS;
+  return { observed, reason: up ? null : (observed.reason ?? m.reason), ...(stable && { attempt: 0 }) };
+}
+
+type Change = Partial<StoredMachine> & { failed?: boolean };
+
+function change(state: State, e: { seq: number; at: number; subject: string }, patch: (m: StoredMachine) => Change): Touched {
+  const before = state.machine.get(e.subject);
+  invariant(before, `event ${e.seq} is about a machine that is not there: ${e.subject}`);
+  const { failed, ...fields } = patch(before);
+  const next: StoredMachine = { ...before, ...fields, updatedAt: e.at };
+  const to = stateOf(next, failed ?? before.state === "failed");
+  invariant(canBecome(before.state, to), `machine ${before.name} cannot go from ${before.state} to ${to}`);
+  next.state = to;
+  state.machine.set(e.subject, next);
+  return [["machine", e.subject]];
+}
+
+/** The one state that desired and observed add up to. */
+function stateOf(m: StoredMachine, failed: boolean): MachineState {
+  const seen = m.observed;
+  if (seen?.phase === "running" || seen?.phase === "paused") {
+    // Something of an older epoch still runs: for a user that is still the machine running.
+    if (seen.epoch === m.epoch || m.state === seen.phase) return seen.phase;
+    return m.node === null ? "requested" : "provisioning";
+  }
+  if (failed) return "failed";
+  if (seen?.phase === "stopping" && (m.state === "running" || m.state === "paused")) return m.state;
+  if (seen?.phase === "exited" && seen.exit === "powered-off" && seen.epoch === m.epoch) return "stopped";
+  if (m.power === "stopped" && (seen === null ? m.node !== null && m.state !== "requested" : ["stopped", "exited", "absent", "failed"].includes(seen.phase))) return "stopped";
+  if (seen?.phase === "stopped" && seen.epoch === m.epoch && seen.revision === m.revision) return "stopped";
+  return m.node === null ? "requested" : "provisioning";
+}

@@ -1,0 +1,43 @@
+/** Events of nodes and of API tokens. */
+import type { NodeStatus, Role } from "#contract/resources/other.ts";
+import { invariant } from "#contract/errors.ts";
+import type { Reducers } from "./state.ts";
+
+export type NodeEvents = {
+  "v1.NodeEnrolled": { name: string; address: string };
+  "v1.NodeConnected": { status: NodeStatus };
+  "v1.NodeObserved": { status: NodeStatus };
+  "v1.NodeLost": { reason: string };
+};
+export type TokenEvents = {
+  "v1.TokenCreated": { name: string; role: Role; hash: string };
+  "v1.TokenRemoved": Record<string, never>;
+};
+
+export const nodeReducers: Reducers<NodeEvents> = {
+  "v1.NodeEnrolled": (state, e) => {
+    state.node.set(e.subject, { id: e.subject, ...e.data, connected: false, status: state.node.get(e.subject)?.status ?? null, since: e.at });
+    return [["node", e.subject]];
+  },
+  "v1.NodeConnected": (state, e) => patch(state, e, { connected: true, status: e.data.status, since: e.at }),
+  "v1.NodeObserved": (state, e) => patch(state, e, { status: e.data.status }),
+  "v1.NodeLost": (state, e) => patch(state, e, { connected: false, since: e.at }),
+};
+
+export const tokenReducers: Reducers<TokenEvents> = {
+  "v1.TokenCreated": (state, e) => {
+    state.token.set(e.subject, { id: e.subject, ...e.data, createdAt: e.at });
+    return [["token", e.subject]];
+  },
+  "v1.TokenRemoved": (state, e) => {
+    state.token.delete(e.subject);
+    return [["token", e.subject]];
+  },
+};
+
+function patch(state: Parameters<Reducers<NodeEvents>["v1.NodeLost"]>[0], e: { subject: string }, fields: object): [["node", string]] {
+  const node = state.node.get(e.subject);
+  invariant(node, `event about a node that is not enrolled: ${e.subject}`);
+  state.node.set(e.subject, { ...node, ...fields });
+  return [["node", e.subject]];
+}

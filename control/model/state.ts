@@ -1,0 +1,66 @@
+/**
+ * State is a fold over events: `reduce` is the only thing that changes it. Every reducer replaces the
+ * objects it touches and names them, so the store knows which projection rows to write.
+ */
+import type { Event, Image, Node, Snapshot, Token } from "#contract/resources/other.ts";
+import type { Machine } from "#contract/resources/machine.ts";
+import { invariant } from "#contract/errors.ts";
+import { imageReducers, snapshotReducers, type ImageEvents, type SnapshotEvents } from "./image.ts";
+import { machineReducers, type MachineEvents } from "./machine.ts";
+import { nodeReducers, tokenReducers, type NodeEvents, type TokenEvents } from "./node.ts";
+
+export type StoredMachine = Machine & { slot: number };
+export type StoredToken = Token & { hash: string };
+
+/** One map per kind of resource, by id. A destroyed machine leaves its map; the log remembers it. */
+export type State = {
+  machine: Map<string, StoredMachine>;
+  node: Map<string, Node>;
+  snapshot: Map<string, Snapshot>;
+  image: Map<string, Image>;
+  token: Map<string, StoredToken>;
+  /** Names of machines, to ids. Derived. */
+  names: Map<string, string>;
+  /** Snapshots of a machine, by its id. Derived. */
+  snapshotsOf: Map<string, Set<string>>;
+};
+export type Kind = "machine" | "node" | "snapshot" | "image" | "token";
+export const KINDS: readonly Kind[] = ["machine", "node", "snapshot", "image", "token"];
+export type Touched = readonly [kind: Kind, id: string][];
+
+export type EventData = MachineEvents & NodeEvents & TokenEvents & SnapshotEvents & ImageEvents;
+export type EventType = keyof EventData;
+export type NewEvent = { [T in EventType]: { type: T; subject: string; actor: string; data: EventData[T] } }[EventType];
+export type StoredEvent = NewEvent & Pick<Event, "seq" | "at">;
+
+export type Reducers<E> = { [T in keyof E]: (state: State, event: { seq: number; at: number; subject: string; actor: string; data: E[T] }) => Touched };
+
+const REDUCERS: Reducers<EventData> = { ...machineReducers, ...nodeReducers, ...tokenReducers, ...snapshotReducers, ...imageReducers };
+export const EVENT_TYPES = Object.keys(REDUCERS) as EventType[];
+
+export function emptyState(): State {
+  return { machine: new Map(), node: new Map(), snapshot: new Map(), image: new Map(), token: new Map(), names: new Map(), snapshotsOf: new Map() };
+}
+
+export function reduce(state: State, event: StoredEvent): Touched {
+  const reducer = REDUCERS[event.type] as Reducers<EventData>[EventType] | undefined;
+  invariant(reducer, `no reducer for the event "${event.type}" at ${event.seq}`);
+  return (reducer as (s: State, e: StoredEvent) => Touched)(state, event);
+}
+
+/** Puts a projection row read from the database in its place. */
+export function load(state: State, kind: Kind, id: string, doc: unknown): void {
+  (state[kind] as Map<string, unknown>).set(id, doc);
+  if (kind === "machine") state.names.set((doc as Machine).name, id);
+  if (kind === "snapshot") linkSnapshot(state, doc as Snapshot);
+}
+
+export function linkSnapshot(state: State, snapshot: Snapshot): void {
+  const ids = state.snapshotsOf.get(snapshot.machine) ?? new Set();
+  state.snapshotsOf.set(snapshot.machine, ids.add(snapshot.id));
+}
+
+/** By name first, since a name is what people type; an id is never a valid name's equal ("m-..." is, so names win). */
+export function findMachine(state: State, nameOrId: string): StoredMachine | undefined {
+  return state.machine.get(state.names.get(nameOrId) ?? nameOrId);
+}

@@ -1,0 +1,106 @@
+/**
+ * The loop: observe -> diff -> plan -> act -> verify. A pass takes no input: whatever woke it is only a hint,
+ * and it reads desired and observed anew; a periodic full pass finds lost hints. Verify is the next pass
+ * planning nothing.
+ */
+import type { Desired } from "#contract/wire/agent.ts";
+import { toHyperlaneError } from "#contract/errors.ts";
+import type { Store } from "#control/store/store.ts";
+import type { StoredMachine } from "#control/model/state.ts";
+import { plan, RESEND_MS, type Action } from "./plan.ts";
+
+export type Agents = {
+  apply(node: string, machines: Desired[], removeImages: string[]): Promise<void>;
+  orphans(): { node: string; machine: string }[];
+};
+export type Clock = { now(): number; after(ms: number, run: () => void): () => void };
+type Deps = { store: Store; agents: Agents; clock: Clock; desired(machine: StoredMachine): Desired; log(line: string): void };
+
+/** Longest time between passes, and the shortest: a burst of requests is planned together. */
+const PERIOD_MS = 5_000;
+const SETTLE_MS = 5;
+
+export function createLoop({ store, agents, clock, desired, log }: Deps) {
+  const sent = new Map<string, { revision: number; at: number }>();
+  let cancel: (() => void) | undefined;
+  let due = Infinity;
+  let stopped = false;
+
+  const schedule = (ms: number): void => {
+    const at = clock.now() + ms;
+    if (stopped || at >= due) return;
+    cancel?.();
+    due = at;
+    cancel = clock.after(ms, pass);
+  };
+
+  function pass(): void {
+    due = Infinity;
+    if (stopped || store.dead) return;
+    try {
+      const commands = settleFacts();
+      dispatch(commands);
+    } catch (thrown) {
+      log(`reconcile: ${toHyperlaneError(thrown).stack ?? String(thrown)}`);
+    }
+    schedule(nextWake());
+  }
+
+  /** Appends facts until none follow from the last; what is left are commands. */
+  function settleFacts(): Action[] {
+    for (let round = 0; round < 20; round++) {
+      const actions = plan({ state: store.state, now: clock.now(), orphans: agents.orphans(), sent });
+      const facts = actions.flatMap((a) => (a.kind === "append" ? [a.event] : []));
+      if (!facts.length) return actions;
+      store.append(facts).catch((e) => log(`reconcile: ${toHyperlaneError(e).message}`));
+    }
+    log("reconcile: facts kept following from facts for 20 rounds");
+    return [];
+  }
+
+  function dispatch(actions: Action[]): void {
+    const byNode = new Map<string, { machines: Desired[]; images: string[] }>();
+    for (const action of actions) {
+      if (action.kind === "append") continue;
+      const batch = byNode.get(action.node) ?? { machines: [], images: [] };
+      byNode.set(action.node, batch);
+      if (action.kind === "removeImage") batch.images.push(action.image);
+      else if (action.kind === "remove") batch.machines.push(absent(action.machine, store.lastSeq));
+      else {
+        batch.machines.push(desired(store.state.machine.get(action.machine)!));
+        sent.set(action.machine, { revision: action.revision, at: clock.now() });
+      }
+    }
+    for (const [node, batch] of byNode)
+      // Nothing is told to act before it is durable why.
+      store.settled().then(() => agents.apply(node, batch.machines, batch.images)).catch((e) => {
+        log(`apply to ${node}: ${toHyperlaneError(e).message}`);
+        for (const m of batch.machines) sent.delete(m.id);
+      });
+  }
+
+  function nextWake(): number {
+    let wake = PERIOD_MS;
+    const now = clock.now();
+    for (const m of store.state.machine.values()) if (m.retryAt !== null) wake = Math.min(wake, Math.max(SETTLE_MS, m.retryAt - now));
+    for (const [id, s] of sent) {
+      const m = store.state.machine.get(id);
+      if (!m || (m.observed && m.observed.revision >= s.revision)) sent.delete(id);
+      else wake = Math.min(wake, Math.max(SETTLE_MS, s.at + RESEND_MS - now));
+    }
+    return wake;
+  }
+
+  return {
+    wake: () => schedule(SETTLE_MS),
+    stop() {
+      stopped = true;
+      cancel?.();
+    },
+  };
+}
+
+/** The document that removes a machine nobody knows. */
+function absent(id: string, revision: number): Desired {
+  return { id, name: "orphan", revision, epoch: 0, power: "absent", spec: { image: "none", cpu: 1, memoryMib: 128, diskMib: 256, env: {}, restart: "never" }, slot: 0, exposures: [], snapshots: [], restore: null, images: [], identity: null };
+}

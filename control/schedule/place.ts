@@ -1,0 +1,65 @@
+/**
+ * Placement: which node takes a machine. Deterministic and in one pass: of the nodes where it fits without
+ * overcommit, the one with the largest share of RAM left free; then the smaller id. A placed machine holds its
+ * share whatever its power, so that starting a stopped one never fails for lack of room.
+ */
+import type { Node } from "#contract/resources/other.ts";
+import type { MachineSpec } from "#contract/resources/machine.ts";
+import { formatMib } from "#contract/size.ts";
+
+export type Usage = { cpu: number; memoryMib: number; diskMib: number; slots: Set<number> };
+export type Placement = { node: string; slot: number } | { reason: string };
+type Placed = { node: string | null; spec: MachineSpec; slot: number };
+
+export function usageByNode(machines: Iterable<Placed>): Map<string, Usage> {
+  const usage = new Map<string, Usage>();
+  for (const m of machines) if (m.node !== null) reserve(usage, m.node, m.spec, m.slot);
+  return usage;
+}
+
+export function reserve(usage: Map<string, Usage>, node: string, spec: MachineSpec, slot: number): void {
+  const u = usage.get(node) ?? { cpu: 0, memoryMib: 0, diskMib: 0, slots: new Set<number>() };
+  u.cpu += spec.cpu;
+  u.memoryMib += spec.memoryMib;
+  u.diskMib += spec.diskMib;
+  u.slots.add(slot);
+  usage.set(node, u);
+}
+
+export function place(spec: MachineSpec, nodes: Iterable<Node>, usage: Map<string, Usage>): Placement {
+  const refusals: string[] = [];
+  let best: { node: Node; free: number } | undefined;
+  for (const node of nodes) {
+    const refusal = whyNot(spec, node, usage.get(node.id));
+    if (refusal !== null) {
+      refusals.push(`${node.name}: ${refusal}`);
+      continue;
+    }
+    const free = 1 - ((usage.get(node.id)?.memoryMib ?? 0) + spec.memoryMib) / node.status!.memoryMib;
+    if (!best || free > best.free || (free === best.free && node.id < best.node.id)) best = { node, free };
+  }
+  if (!best) return { reason: refusals.length ? `No node takes it. ${refusals.sort().join("; ")}` : "No node is enrolled." };
+  return { node: best.node.id, slot: firstFree(usage.get(best.node.id)?.slots) };
+}
+
+/** null when the machine fits beside what the node already holds. */
+export function whyNot(spec: MachineSpec, node: Node, usage: Usage | undefined): string | null {
+  const s = node.status;
+  if (!node.connected || !s) return "not connected";
+  const used = usage ?? { cpu: 0, memoryMib: 0, diskMib: 0 };
+  if (used.cpu + spec.cpu > s.cpu) return `${spec.cpu} CPU asked, ${s.cpu - used.cpu} of ${s.cpu} free`;
+  if (used.memoryMib + spec.memoryMib > s.memoryMib) return `${formatMib(spec.memoryMib)} RAM asked, ${size(s.memoryMib - used.memoryMib)} of ${formatMib(s.memoryMib)} free`;
+  if (used.diskMib + spec.diskMib > s.diskMib) return `${formatMib(spec.diskMib)} disk asked, ${size(s.diskMib - used.diskMib)} of ${formatMib(s.diskMib)} free`;
+  return null;
+}
+
+function size(mib: number): string {
+  return mib > 0 ? formatMib(mib) : "0";
+}
+
+function firstFree(slots: Set<number> | undefined): number {
+  let slot = 0;
+  // Slots fill from below, so counting up from the number in use finds a hole or the end soon.
+  while (slots?.has(slot)) slot++;
+  return slot;
+}

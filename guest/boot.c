@@ -1,0 +1,80 @@
+/* boot.c: from the kernel's initramfs to the machine's own root.
+ *
+ * /dev/vda holds the image, a read-only EROFS that all machines of the image share; /dev/vdb holds
+ * this machine's writable layer, ext4. The root is an overlay of the two. Modules named in /modules
+ * (one path a line, in order) are loaded first; a kernel with all built in ships no such file. */
+#include "init.h"
+
+int boot_rw = -1;
+
+static void fail(const char *what, const char *name, i64 error) {
+    say(what, name, error);
+    S0(sync);
+    sleep_ms(50); /* the console's last line leaves through a queue */
+    S4(reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_POWER_OFF, 0);
+    for (;;) sleep_ms(1000);
+}
+
+static void mount_or_fail(const char *source, const char *target, const char *type, u64 flags, const char *options) {
+    i64 e = S5(mount, source, target, type, flags, options);
+    if (e < 0) fail("cannot mount", target, e);
+}
+
+static void load_modules(void) {
+    static char list[4096];
+    int fd = open_file("/modules", O_RDONLY, 0);
+    if (fd < 0) return;
+    i64 n = read_all(fd, list, sizeof list - 1);
+    S1(close, fd);
+    for (char *name = list, *end = list; end < list + n; name = end + 1) {
+        for (end = name; *end && *end != '\n'; end++) {}
+        *end = 0;
+        if (!*name) continue;
+        int module = open_file(name, O_RDONLY, 0);
+        i64 e = module < 0 ? module : S3(finit_module, module, "", 0);
+        if (e < 0 && e != -EEXIST) say("cannot load the module", name, e);
+        S1(close, module);
+        S1(unlink, name); /* the initramfs is RAM */
+    }
+}
+
+static void wait_for(const char *device) {
+    for (int ms = 0; ms < 10000; ms++) {
+        if (S2(access, device, 0) == 0) return;
+        sleep_ms(1);
+    }
+    fail("no such disk after 10 s", device, -ENOENT);
+}
+
+void boot_root(void) {
+    mount_or_fail("dev", "/dev", "devtmpfs", MS_NOSUID, "mode=755");
+    int console = open_file("/dev/console", O_RDWR, 0);
+    for (int fd = 0; console >= 0 && fd < 3; fd++) S2(dup2, console, fd);
+    mount_or_fail("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
+    mount_or_fail("sys", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
+    load_modules();
+    wait_for("/dev/vda");
+    wait_for("/dev/vdb");
+    mount_or_fail("/dev/vda", "/image", "erofs", MS_RDONLY, "");
+    mount_or_fail("/dev/vdb", "/rw", "ext4", MS_NOATIME, "");
+    S2(mkdir, "/rw/upper", 0755);
+    S2(mkdir, "/rw/work", 0755);
+    boot_rw = open_file("/rw", O_RDONLY | O_DIRECTORY, 0);
+    mount_or_fail("root", "/root", "overlay", MS_NOATIME, "lowerdir=/image,upperdir=/rw/upper,workdir=/rw/work");
+    static const char *const moved[] = {"/dev", "/proc", "/sys"};
+    for (u32 i = 0; i < countof(moved); i++) {
+        char to[16] = "/root";
+        append(to, sizeof to, moved[i]);
+        S2(mkdir, to, 0755);
+        mount_or_fail(moved[i], to, "", MS_MOVE, "");
+    }
+    S1(chdir, "/root");
+    mount_or_fail("/root", "/", "", MS_MOVE, "");
+    S1(chroot, ".");
+    S1(chdir, "/");
+    S2(mkdir, "/run", 0755);
+    mount_or_fail("run", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=20%");
+    S2(mkdir, RUN, 0755);
+    S2(mkdir, "/dev/pts", 0755);
+    S5(mount, "devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=620,ptmxmode=666");
+}

@@ -1,0 +1,47 @@
+/* init.h: what the files of init offer each other. */
+#ifndef INIT_H
+#define INIT_H
+#include "frames.h"
+
+/* Names that the kernel's own headers leave to a C library. */
+#define SOCK_DGRAM_ 2
+#define AF_INET 2
+#define AF_INET6 10
+#define RTF_UP_ 1
+#define RTF_GATEWAY_ 2
+#define SIGRTMIN_LIBC 34 /* what systemd counts its SIGRTMIN+n from: the C library keeps 32 and 33 */
+
+#define SFD_NONBLOCK_ 04000
+#define RUN "/run/hyperlane"
+#define READY_FILE RUN "/ready" /* an image whose own init boots on makes it when ssh listens */
+
+/* boot.c */
+void boot_root(void);               /* initramfs -> the machine's root; reports and powers off on failure */
+extern int boot_rw;                 /* the writable layer's directory, kept open for FREEZE */
+/* net.c */
+i64 net_up(void);
+i64 net_address4(const u8 *);
+i64 net_gateway4(const u8 *);
+i64 net_address6(const u8 *);
+i64 net_gateway6(const u8 *);
+/* config.c */
+i64 configure(const u8 *records, u32 length);
+/* stream.c */
+struct stream;
+void streams_request(struct frame *f);
+void streams_reset(void);
+u32 streams_poll(struct pollfd *fds, u32 at);
+void streams_ready(struct pollfd *fds);
+void streams_reaped(int pid, int status);
+int streams_blocked(void);          /* output waits for the host to read: take nothing more from children */
+/* channel.c */
+void channel_send(u32 stream, u8 type, const void *payload, u32 length);
+void channel_exit(u32 stream, u8 kind, u8 value, const char *text);
+u32 channel_room(void);
+/* copy.c: run in a child; the result is its exit code */
+int copy_out(const char *path, int out);
+int copy_in(const char *path, int in);
+/* main.c */
+extern int is_pid1;
+void stop(int mode);
+#endif

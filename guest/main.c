@@ -1,0 +1,114 @@
+/* main.c: init, PID 1 of a machine.
+ *
+ * It makes the root (boot.c), then serves the host over one virtio-serial port (frames.h). Where the
+ * image has an init of its own (systemd), that one becomes PID 1 and this program goes on as its
+ * child, under a name that begins with '@': systemd leaves such processes alone at shutdown
+ * (systemd.io/ROOT_STORAGE_DAEMONS). Otherwise this program stays PID 1 and reaps. */
+#include "init.h"
+#include "channel.h"
+
+static const char *const ports[] = {"/dev/virtio-ports/hyperlane.0", "/dev/vport0p1", "/dev/vport1p1", "/dev/vport2p1", "/dev/vport3p1"};
+int is_pid1 = 1;
+static struct parser parser;
+static int announced;
+
+static void channel_open(void) {
+    for (;;) {
+        for (u32 i = 0; i < countof(ports); i++) {
+            channel_fd = open_file(ports[i], O_RDWR | O_NONBLOCK, 0);
+            if (channel_fd >= 0) return;
+        }
+        sleep_ms(1);
+    }
+}
+
+/* The image's own init has reached the point where ssh listens, or there is none to wait for. */
+static int is_up(void) { return is_pid1 || S2(access, READY_FILE, 0) == 0; }
+
+static void announce(void) {
+    u8 payload[37] = {is_up()};
+    int fd = open_file("/proc/sys/kernel/random/boot_id", O_RDONLY, 0);
+    read_all(fd, payload + 1, 36);
+    S1(close, fd);
+    announced = payload[0];
+    channel_send(0, F_READY, payload, sizeof payload);
+}
+
+static void take(const u8 *data, usize n) {
+    struct frame f;
+    for (;;) switch (parse(&parser, &data, &n, &f)) {
+    case PARSE_MORE: return;
+    case PARSE_FRAME: streams_request(&f); break;
+    case PARSE_LOST: streams_reset(); break;
+    case PARSE_SYNC:
+        streams_reset();
+        channel_raw(parser.held, 16);
+        announce();
+    }
+}
+
+static void reap(void) {
+    int status;
+    i64 pid;
+    while ((pid = S4(wait4, -1, &status, WNOHANG, NULL)) > 0) streams_reaped(pid, status);
+}
+
+void stop(int mode) {
+    if (!is_pid1) {
+        S2(kill, 1, SIGRTMIN_LIBC + (mode ? 5 : 4)); /* systemd(1): reboot.target, poweroff.target */
+        return;
+    }
+    S2(kill, -1, SIGTERM);
+    for (int ms = 0; ms < 5000 && S4(wait4, -1, NULL, WNOHANG, NULL) != -ECHILD; ms += 10) channel_flush(), sleep_ms(10);
+    S2(kill, -1, SIGKILL);
+    S0(sync);
+    S4(reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, mode ? LINUX_REBOOT_CMD_RESTART : LINUX_REBOOT_CMD_POWER_OFF, 0);
+}
+
+static void serve(void) {
+    static struct pollfd fds[400];
+    static u8 bytes[16384];
+    u64 mask = 1UL << (SIGCHLD - 1);
+    S4(rt_sigprocmask, SIG_BLOCK, &mask, NULL, 8);
+    int children = S4(signalfd4, -1, &mask, 8, SFD_NONBLOCK_ | O_CLOEXEC), watch = S1(inotify_init1, IN_NONBLOCK | IN_CLOEXEC);
+    S3(inotify_add_watch, watch, RUN, IN_CREATE | IN_MOVED_TO);
+    channel_open();
+    for (;;) {
+        fds[0] = (struct pollfd){channel_fd, POLLIN | (channel_pending() ? POLLOUT : 0), 0};
+        fds[1] = (struct pollfd){children, POLLIN, 0};
+        fds[2] = (struct pollfd){watch, POLLIN, 0};
+        u32 count = streams_poll(fds, 3);
+        S3(poll, fds, count, -1);
+        if (fds[2].revents) {
+            S3(read, watch, bytes, sizeof bytes);
+            if (!announced && is_up()) announce();
+        }
+        if (fds[1].revents) S3(read, children, bytes, sizeof bytes);
+        streams_ready(fds + 3);
+        reap();
+        if (fds[0].revents & POLLOUT) channel_flush();
+        if (fds[0].revents & POLLHUP) sleep_ms(20); /* no host at the other end: poll would return at once, for ever */
+        if (fds[0].revents & POLLIN) {
+            i64 n = S3(read, channel_fd, bytes, sizeof bytes);
+            if (n > 0) take(bytes, n);
+        }
+    }
+}
+
+void start(char **argv) {
+    static char *const init[] = {"/sbin/init", NULL}, *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "container=", NULL};
+    boot_root();
+    if (S2(access, init[0], 1) == 0) {
+        i64 pid = S0(fork);
+        if (pid != 0) {
+            i64 e = S3(execve, init[0], init, env);
+            say("cannot run", init[0], e);
+        } else {
+            is_pid1 = 0;
+            argv[0][0] = '@';
+        }
+    }
+    serve();
+}
+
+__asm__(".globl _start\n_start:\n mov %rsp, %rdi\n add $8, %rdi\n and $-16, %rsp\n call start\n");

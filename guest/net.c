@@ -1,0 +1,85 @@
+/* net.c: a machine's addresses and routes, set through the classic ioctls (netdevice(7)). */
+#include "init.h"
+
+/* linux/if.h and linux/route.h pull in a C library, so the three things needed of them stand here. */
+#define IFF_UP 1
+struct sockaddr { u16 family; char data[14]; };
+struct rtentry { u64 pad1; struct sockaddr rt_dst, rt_gateway, rt_genmask; u16 rt_flags; u16 pad2; u64 pad3; void *pad4; u16 rt_metric; char *rt_dev; u64 rt_mtu, rt_window; u16 rt_irtt; };
+struct request { char name[16]; union { struct sockaddr_in address; short flags; int index; char pad[24]; }; };
+
+static int set4(int fd, int what, const u8 *address) {
+    struct request r = {.name = "eth0", .address = {.sin_family = AF_INET}};
+    memcpy(&r.address.sin_addr, address, 4);
+    return S3(ioctl, fd, what, &r);
+}
+
+static int up(int fd, const char *name) {
+    struct request r = {0};
+    append(r.name, sizeof r.name, name);
+    i64 e = S3(ioctl, fd, SIOCGIFFLAGS, &r);
+    if (e < 0) return e;
+    r.flags |= IFF_UP;
+    return S3(ioctl, fd, SIOCSIFFLAGS, &r);
+}
+
+/* Loopback and eth0 up. Addresses are unique by construction, so duplicate detection would only cost a second. */
+i64 net_up(void) {
+    static const char *const zero[] = {"/proc/sys/net/ipv6/conf/eth0/accept_dad", "/proc/sys/net/ipv6/conf/eth0/accept_ra"};
+    for (u32 i = 0; i < countof(zero); i++) {
+        int f = open_file(zero[i], O_WRONLY, 0);
+        if (f >= 0) write_all(f, "0", 1), S1(close, f);
+    }
+    int fd = S3(socket, AF_INET, SOCK_DGRAM_, 0);
+    if (fd < 0) return fd;
+    up(fd, "lo");
+    i64 e = up(fd, "eth0");
+    S1(close, fd);
+    return e;
+}
+
+/* address: 4 bytes, then the prefix length in bits. */
+i64 net_address4(const u8 *a) {
+    int fd = S3(socket, AF_INET, SOCK_DGRAM_, 0);
+    u32 mask = a[4] ? ~0u << (32 - a[4]) : 0;
+    u8 bytes[4] = {mask >> 24, mask >> 16, mask >> 8, mask};
+    i64 e = set4(fd, SIOCSIFADDR, a);
+    if (e >= 0) e = set4(fd, SIOCSIFNETMASK, bytes);
+    S1(close, fd);
+    return e;
+}
+
+i64 net_gateway4(const u8 *gateway) {
+    struct rtentry route = {.rt_flags = RTF_UP_ | RTF_GATEWAY_};
+    struct sockaddr_in *to = (void *)&route.rt_dst, *by = (void *)&route.rt_gateway, *mask = (void *)&route.rt_genmask;
+    to->sin_family = by->sin_family = mask->sin_family = AF_INET;
+    memcpy(&by->sin_addr, gateway, 4);
+    int fd = S3(socket, AF_INET, SOCK_DGRAM_, 0);
+    i64 e = S3(ioctl, fd, SIOCADDRT, &route);
+    S1(close, fd);
+    return e == -EEXIST ? 0 : e;
+}
+
+static int index_of_eth0(int fd) {
+    struct request r = {.name = "eth0"};
+    i64 e = S3(ioctl, fd, SIOCGIFINDEX, &r);
+    return e < 0 ? e : r.index;
+}
+
+/* address: 16 bytes, then the prefix length in bits. */
+i64 net_address6(const u8 *a) {
+    int fd = S3(socket, AF_INET6, SOCK_DGRAM_, 0);
+    struct in6_ifreq r = {.ifr6_prefixlen = a[16], .ifr6_ifindex = index_of_eth0(fd)};
+    memcpy(&r.ifr6_addr, a, 16);
+    i64 e = S3(ioctl, fd, SIOCSIFADDR, &r);
+    S1(close, fd);
+    return e == -EEXIST ? 0 : e;
+}
+
+i64 net_gateway6(const u8 *gateway) {
+    int fd = S3(socket, AF_INET6, SOCK_DGRAM_, 0);
+    struct in6_rtmsg r = {.rtmsg_metric = 1, .rtmsg_flags = RTF_UP_ | RTF_GATEWAY_, .rtmsg_ifindex = index_of_eth0(fd)};
+    memcpy(&r.rtmsg_gateway, gateway, 16);
+    i64 e = S3(ioctl, fd, SIOCADDRT, &r);
+    S1(close, fd);
+    return e == -EEXIST ? 0 : e;
+}

@@ -1,0 +1,201 @@
+/* stream.c: requests of the host. Each is a stream; most are a child process whose stdin, stdout
+ * and stderr the stream carries. A stream ends when its child is reaped and its output is read. */
+#include "init.h"
+#include "channel.h"
+#include "exec.h"
+
+#define STREAMS 128
+struct stream {
+    u32 id;                 /* 0: the slot is free */
+    int pid, in, out, err;  /* -1: none, or closed */
+    int status, reaped, tty, eof;
+    u32 credit;             /* output bytes the host still takes */
+    u32 held;               /* stdin bytes waiting in buffer */
+    u8 *buffer;             /* WINDOW bytes */
+};
+static struct stream streams[STREAMS];
+
+static struct stream *find(u32 id) {
+    for (u32 i = 0; i < STREAMS; i++)
+        if (streams[i].id == id) return &streams[i];
+    return NULL;
+}
+
+static void shut(int *fd) {
+    if (*fd >= 0) S1(close, *fd);
+    *fd = -1;
+}
+
+static void release(struct stream *s) {
+    shut(&s->in), shut(&s->err);
+    if (!s->tty) shut(&s->out);
+    else s->out = -1;
+    if (s->buffer) S2(munmap, s->buffer, WINDOW);
+    memset(s, 0, sizeof *s);
+}
+
+static void finish_if_over(struct stream *s) {
+    if (!s->id || !s->reaped || s->out >= 0 || s->err >= 0) return;
+    int signal = s->status & 127;
+    channel_exit(s->id, signal ? EXIT_SIGNAL : EXIT_CODE, signal ? signal : s->status >> 8, "");
+    release(s);
+}
+
+static void start(struct frame *f) {
+    struct stream *s = find(0);
+    if (find(f->stream)) return channel_exit(f->stream, EXIT_ERRNO, EEXIST, "stream number in use");
+    if (!s) return channel_exit(f->stream, EXIT_ERRNO, EAGAIN, "too many commands at once");
+    struct child c;
+    i64 e = exec_start(f, &c);
+    if (e < 0) return channel_exit(f->stream, EXIT_ERRNO, -e, "cannot start the command");
+    i64 buffer = sys6(__NR_mmap, 0, WINDOW, 3, 0x22, -1, 0);
+    *s = (struct stream){.id = f->stream, .pid = c.pid, .in = c.in, .out = c.out, .err = c.err, .tty = c.tty,
+                         .credit = WINDOW, .buffer = buffer < 0 ? NULL : (u8 *)buffer};
+}
+
+static void push_stdin(struct stream *s) {
+    while (s->held && s->in >= 0) {
+        i64 n = S3(write, s->in, s->buffer, s->held);
+        if (n == -EAGAIN || n == -EINTR) return;
+        if (n < 0) { /* the child closed it: take and forget the rest, as a pipe's writer would see EPIPE */
+            n = s->held;
+            if (!s->tty) shut(&s->in);
+        }
+        memmove(s->buffer, s->buffer + n, s->held - n);
+        s->held -= n;
+        u8 credit[4];
+        put32(credit, n);
+        channel_send(s->id, F_CREDIT_BACK, credit, 4);
+    }
+    if (s->eof && !s->held && s->in >= 0) {
+        if (s->tty) write_all(s->in, "\4", 1);
+        else shut(&s->in);
+        s->eof = 0;
+    }
+}
+
+static void take_stdin(struct stream *s, struct frame *f) {
+    if (!s->buffer || s->held + f->length > WINDOW) return; /* the host overran its window */
+    memcpy(s->buffer + s->held, f->payload, f->length);
+    s->held += f->length;
+    if (s->in < 0) { /* nobody reads it */
+        u8 credit[4];
+        put32(credit, s->held);
+        s->held = 0;
+        channel_send(s->id, F_CREDIT_BACK, credit, 4);
+    }
+    push_stdin(s);
+}
+
+static void stats(u32 id) {
+    struct { i64 uptime; u64 loads[3], total, free, shared, buffers, swap, swap_free; u16 procs; u64 high, high_free; u32 unit; u8 pad[8]; } info;
+    struct statfs disk;
+    memset(&disk, 0, sizeof disk);
+    S1(sysinfo, &info);
+    S2(statfs, "/", &disk);
+    u64 out[6] = {info.uptime, info.total * info.unit, (info.free + info.buffers) * info.unit, info.loads[0],
+                  disk.f_blocks * disk.f_bsize, disk.f_bavail * disk.f_bsize};
+    channel_send(id, F_STDOUT, out, sizeof out);
+    channel_exit(id, EXIT_CODE, 0, "");
+}
+
+static void answer(u32 id, i64 e, const char *what) { channel_exit(id, e < 0 ? EXIT_ERRNO : EXIT_CODE, e < 0 ? -e : 0, e < 0 ? what : ""); }
+
+static i64 freeze(int on) {
+    i64 e = boot_rw < 0 ? -EOPNOTSUPP : S3(ioctl, boot_rw, on ? FIFREEZE : FITHAW, 0);
+    return (on && e == -EBUSY) || (!on && e == -EINVAL) ? 0 : e; /* already so */
+}
+
+void streams_request(struct frame *f) {
+    struct stream *s;
+    switch (f->type) {
+    case F_EXEC: case F_READ: case F_WRITE: return start(f);
+    case F_CONFIG: return answer(f->stream, configure(f->payload, f->length), "cannot apply all of the configuration");
+    case F_STATS: return stats(f->stream);
+    case F_FREEZE: return answer(f->stream, freeze(f->length && f->payload[0]), "cannot freeze the writable layer");
+    case F_STOP:
+        answer(f->stream, 0, "");
+        return stop(f->length && f->payload[0]);
+    }
+    if (!(s = find(f->stream))) return; /* it ended while this was on its way */
+    switch (f->type) {
+    case F_STDIN: take_stdin(s, f); break;
+    case F_EOF: s->eof = 1; push_stdin(s); break;
+    case F_CREDIT: if (f->length == 4) s->credit += get32(f->payload); break;
+    case F_SIGNAL: if (f->length == 1 && !s->reaped) S2(kill, -s->pid, f->payload[0]); break;
+    case F_RESIZE:
+        if (f->length == 4 && s->tty) {
+            struct winsize w = {get16(f->payload), get16(f->payload + 2), 0, 0};
+            S3(ioctl, s->out, TIOCSWINSZ, &w);
+        }
+    }
+}
+
+/* The host is gone: its commands get the hang-up a closed terminal would send, and are forgotten. */
+void streams_reset(void) {
+    for (u32 i = 0; i < STREAMS; i++) {
+        struct stream *s = &streams[i];
+        if (!s->id) continue;
+        if (!s->reaped) S2(kill, -s->pid, SIGHUP), S2(kill, -s->pid, SIGTERM);
+        if (s->tty) S1(close, s->out);
+        release(s);
+    }
+    channel_drop();
+}
+
+u32 streams_poll(struct pollfd *fds, u32 at) {
+    int room = channel_room() > 0;
+    for (u32 i = 0; i < STREAMS; i++) {
+        struct stream *s = &streams[i];
+        if (!s->id) continue;
+        if (s->out >= 0) fds[at++] = (struct pollfd){s->out, (room && s->credit ? POLLIN : 0) | (s->tty && s->held ? POLLOUT : 0), 0};
+        if (s->err >= 0) fds[at++] = (struct pollfd){s->err, room && s->credit ? POLLIN : 0, 0};
+        if (s->in >= 0 && !s->tty && s->held) fds[at++] = (struct pollfd){s->in, POLLOUT, 0};
+    }
+    return at;
+}
+
+static void pull(struct stream *s, int *fd, u8 type) {
+    static u8 chunk[16384];
+    u32 want = sizeof chunk, room = channel_room();
+    if (want > s->credit) want = s->credit;
+    if (want + FRAME_HEAD > room) want = room > FRAME_HEAD ? room - FRAME_HEAD : 0;
+    if (!want) return;
+    i64 n = S3(read, *fd, chunk, want);
+    if (n == -EAGAIN || n == -EINTR) return;
+    if (n > 0) {
+        s->credit -= n;
+        return channel_send(s->id, type, chunk, n);
+    }
+    if (s->tty) s->in = -1; /* one descriptor, both ways; EIO is how a terminal says its last user left */
+    shut(fd);
+    finish_if_over(s);
+}
+
+void streams_ready(struct pollfd *fds) {
+    for (u32 i = 0; i < STREAMS; i++) {
+        struct stream *s = &streams[i];
+        if (!s->id) continue;
+        u32 id = s->id;
+        int out = s->out, err = s->err;
+        if (out >= 0) {
+            if (fds->revents & POLLOUT) push_stdin(s);
+            if (fds->revents & (POLLIN | POLLHUP | POLLERR)) pull(s, &s->out, F_STDOUT);
+            fds++;
+        }
+        if (err >= 0 && s->id == id) {
+            if (fds->revents & (POLLIN | POLLHUP | POLLERR)) pull(s, &s->err, F_STDERR);
+        }
+        if (err >= 0) fds++;
+        if (s->id == id && s->in >= 0 && !s->tty) push_stdin(s);
+    }
+}
+
+void streams_reaped(int pid, int status) {
+    for (u32 i = 0; i < STREAMS; i++) {
+        struct stream *s = &streams[i];
+        if (!s->id || s->pid != pid || s->reaped) continue;
+        s->reaped = 1, s->status = status;
+        finish_if_over(s);
+    }
+}

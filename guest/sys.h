@@ -1,0 +1,81 @@
+/* sys.h: the part of a C library that init needs, on raw Linux system calls.
+ *
+ * init is linked with nothing, so that it is a few pages in every machine's RAM.
+ * Every wrapper returns what the kernel returns: a value >= 0, or -errno. Numbers and
+ * structure layouts are the x86-64 kernel ABI's (linux/uapi); the headers included are
+ * the kernel's own, which hold constants and layouts and no code. */
+#ifndef SYS_H
+#define SYS_H
+
+#include <asm/unistd.h>
+#include <linux/fcntl.h>
+#include <linux/fs.h>
+#include <linux/in.h>
+#include <linux/inotify.h>
+#include <linux/ipv6.h>
+#include <linux/ipv6_route.h>
+#include <linux/mount.h>
+#include <linux/random.h>
+#include <linux/reboot.h>
+#include <linux/sockios.h>
+#include <linux/time.h>
+#include <linux/wait.h>
+#include <asm/ioctls.h>
+#include <asm/poll.h>
+#include <asm/signal.h>
+#include <asm/stat.h>
+#include <linux/stat.h>
+#include <asm/statfs.h>
+#include <asm/termios.h>
+#include <asm-generic/errno.h>
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long u64;
+typedef long i64;
+typedef u64 usize;
+
+#define NULL ((void *)0)
+#define countof(a) (sizeof(a) / sizeof((a)[0]))
+#define TRY_EINTR(r, call) do { r = (call); } while (r == -EINTR)
+
+static inline i64 sys6(i64 n, i64 a, i64 b, i64 c, i64 d, i64 e, i64 f) {
+    i64 r;
+    register i64 r10 __asm__("r10") = d;
+    register i64 r8 __asm__("r8") = e;
+    register i64 r9 __asm__("r9") = f;
+    __asm__ volatile("syscall" : "=a"(r) : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return r;
+}
+#define S0(n) sys6(__NR_##n, 0, 0, 0, 0, 0, 0)
+#define S1(n, a) sys6(__NR_##n, (i64)(a), 0, 0, 0, 0, 0)
+#define S2(n, a, b) sys6(__NR_##n, (i64)(a), (i64)(b), 0, 0, 0, 0)
+#define S3(n, a, b, c) sys6(__NR_##n, (i64)(a), (i64)(b), (i64)(c), 0, 0, 0)
+#define S4(n, a, b, c, d) sys6(__NR_##n, (i64)(a), (i64)(b), (i64)(c), (i64)(d), 0, 0)
+#define S5(n, a, b, c, d, e) sys6(__NR_##n, (i64)(a), (i64)(b), (i64)(c), (i64)(d), (i64)(e), 0)
+
+/* Flat memory and strings; the compiler may also emit calls to the first three. */
+void *memcpy(void *to, const void *from, usize n);
+void *memmove(void *to, const void *from, usize n);
+void *memset(void *to, int byte, usize n);
+int memcmp(const void *a, const void *b, usize n);
+usize strlen(const char *s);
+int streq(const char *a, const char *b);
+/* Appends src to dst, a buffer of cap bytes, always NUL-terminated; a longer text is cut. */
+void append(char *dst, usize cap, const char *src);
+void append_number(char *dst, usize cap, u64 value);
+
+int open_file(const char *path, int flags, int mode);
+/* Writes all n bytes, or returns -errno. */
+i64 write_all(int fd, const void *data, usize n);
+/* Reads until n bytes or end of file; the count read, or -errno. */
+i64 read_all(int fd, void *data, usize n);
+/* Makes or replaces the file at path with these bytes. 0 or -errno. */
+i64 put_file(const char *path, int mode, const void *data, usize n);
+void sleep_ms(u32 ms);
+/* One line on the console, "hyperlane-init: what: name (errno N)". */
+void say(const char *what, const char *name, i64 error);
+
+#endif
