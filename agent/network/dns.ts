@@ -27,8 +27,8 @@ export function resolve(query: Packet, names: Names): Packet | undefined {
     }
     if (asked !== `${m.name}.${ZONE}`) continue;
     known = true;
-    if (question.type === "A" || question.type === "ANY") answers.push({ name: question.name, type: "A", ttl: TTL_S, data: m.address4 });
-    if (question.type === "AAAA" || question.type === "ANY") answers.push({ name: question.name, type: "AAAA", ttl: TTL_S, data: m.address6 });
+    if (question.type === "A") answers.push({ name: question.name, type: "A", ttl: TTL_S, data: m.address4 });
+    if (question.type === "AAAA") answers.push({ name: question.name, type: "AAAA", ttl: TTL_S, data: m.address6 });
   }
   if (reverse && !answers.length) return undefined;
   const NXDOMAIN = 3;
@@ -55,14 +55,14 @@ export async function startResolver(addresses: string[], names: Names, upstream 
   const open: (Socket | Server)[] = [];
   for (const address of addresses) {
     const udp = createSocket(isIPv6(address) ? "udp6" : "udp4");
-    udp.on("message", (bytes, from) => void answer(bytes, names, upstream, "udp").then((reply) => reply && udp.send(reply, from.port, from.address), () => {}));
+    udp.on("message", (bytes: Buffer, from) => void answer(bytes, names, upstream, "udp").then((reply) => reply && udp.send(reply, from.port, from.address), () => {}));
     udp.on("error", () => {});
     await new Promise<void>((done, fail) => udp.once("error", fail).bind(53, address, done));
     const tcp = createServer((socket) => {
       let held = Buffer.alloc(0);
       socket.setTimeout(10_000, () => socket.destroy());
       socket.on("error", () => socket.destroy());
-      socket.on("data", (bytes) => {
+      socket.on("data", (bytes: Buffer) => {
         held = Buffer.concat([held, bytes]);
         while (held.length >= 2 && held.length >= 2 + held.readUInt16BE(0)) {
           const message = held.subarray(2, 2 + held.readUInt16BE(0));
@@ -111,7 +111,7 @@ function askTcp(server: string, bytes: Buffer): Promise<Buffer> {
     socket.on("timeout", () => socket.destroy(new Error("timeout")));
     socket.on("error", fail);
     socket.on("close", () => fail(new Error("closed")));
-    socket.on("data", (piece) => {
+    socket.on("data", (piece: Buffer) => {
       held = Buffer.concat([held, piece]);
       if (held.length < 2 || held.length < 2 + held.readUInt16BE(0)) return;
       done(Buffer.from(held.subarray(2, 2 + held.readUInt16BE(0))));
