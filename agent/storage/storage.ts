@@ -17,6 +17,8 @@ export type Storage = {
   snapshot(id: string, snapshot: string): Promise<number>;
   restore(id: string, snapshot: string, uid: number): Promise<void>;
   removeSnapshot(id: string, snapshot: string): Promise<void>;
+  /** Moves or copies a snapshot's disk to a file of its own. */
+  exportSnapshot(id: string, snapshot: string, to: string): Promise<void>;
   remove(id: string): Promise<void>;
   list(): string[];
   /** Total and free, MiB. */
@@ -93,6 +95,7 @@ function fileStorage(dir: string, kind: "reflink" | "sparse"): Storage {
       rmSync(snapshotPath(id, snapshot), { force: true });
       rmSync(`${snapshotPath(id, snapshot)}.new`, { force: true });
     },
+    exportSnapshot: (id, snapshot, to) => copy(snapshotPath(id, snapshot), to),
     async remove(id) {
       rmSync(`${dir}/${id}`, { recursive: true, force: true });
     },
@@ -107,9 +110,24 @@ function zfsStorage(dir: string, pool: string): Storage {
   const diskPath = (id: string): string => `${mountpoint(id)}/disk.raw`;
   const exists = (name: string): Promise<boolean> => run(["zfs", "list", "-H", "-o", "name", name]).then(() => true, () => false);
   const used = async (name: string): Promise<number> => Number((await run(["zfs", "get", "-Hp", "-o", "value", "referenced", name])).trim());
+  // Not `zfs rollback`: that would destroy the snapshots taken since. A clone is mounted, copied from, and removed.
+  const copyOut = async (id: string, snapshot: string, to: string): Promise<void> => {
+    const clone = `${pool}/${id}-copy`;
+    const at = `${dir}/${id}-copy`;
+    await run(["zfs", "destroy", clone]).catch(() => {});
+    await run(["zfs", "clone", "-o", `mountpoint=${at}`, `${dataset(id)}@${snapshot}`, clone]);
+    try {
+      await run(["cp", "--sparse=always", `${at}/disk.raw`, `${to}.new`], { timeoutMs: 600_000 });
+      await run(["sync", "--", `${to}.new`]);
+      renameSync(`${to}.new`, to);
+    } finally {
+      await run(["zfs", "destroy", clone]);
+    }
+  };
   return {
     kind: "zfs",
     diskPath,
+    exportSnapshot: copyOut,
     async createDisk(id, mib, uid) {
       if (!(await exists(dataset(id)))) await run(["zfs", "create", "-o", `mountpoint=${mountpoint(id)}`, "-o", "compression=on", "-o", "atime=off", dataset(id)]);
       if (!existsSync(diskPath(id))) await format(diskPath(id), mib, uid);
@@ -123,20 +141,9 @@ function zfsStorage(dir: string, pool: string): Storage {
       }
       return used(name);
     },
-    // Not `zfs rollback`: that would destroy the snapshots taken since.
     async restore(id, snapshot, uid) {
-      const clone = `${pool}/${id}-restore`;
-      const at = `${dir}/${id}-restore`;
-      await run(["zfs", "destroy", clone]).catch(() => {});
-      await run(["zfs", "clone", "-o", `mountpoint=${at}`, `${dataset(id)}@${snapshot}`, clone]);
-      try {
-        await run(["cp", "--sparse=always", `${at}/disk.raw`, `${diskPath(id)}.new`], { timeoutMs: 600_000 });
-        chownSync(`${diskPath(id)}.new`, uid, uid);
-        await run(["sync", "--", `${diskPath(id)}.new`]);
-        renameSync(`${diskPath(id)}.new`, diskPath(id));
-      } finally {
-        await run(["zfs", "destroy", clone]);
-      }
+      await copyOut(id, snapshot, diskPath(id));
+      chownSync(diskPath(id), uid, uid);
     },
     async removeSnapshot(id, snapshot) {
       const name = `${dataset(id)}@${snapshot}`;

@@ -1,0 +1,101 @@
+/** The agent's end of the channel to init in a machine. See guest/frames.h for the protocol. */
+import { randomBytes } from "node:crypto";
+import { createConnection, type Socket } from "node:net";
+import { HyperlaneError } from "#contract/errors.ts";
+import { createFrameReader, decodeExit, encodeFrame, encodeSync, F, type Exit, type Frame } from "#contract/wire/frames.ts";
+
+/** One request's frames. onFrame gets all of the stream's frames, EXIT last. */
+export type StreamHandler = (type: number, payload: Buffer) => void;
+export type GuestStream = { send(type: number, payload: Uint8Array): void };
+export type Channel = ReturnType<typeof openChannel>;
+
+const DIAL_MS = 20;
+
+/** onReady: init's stage, 0 it is there, 1 the machine is up. Dials until closed; a restarted guest is synced anew by resync(). */
+export function openChannel(path: string, onReady: (stage: number, bootId: string) => void) {
+  const streams = new Map<number, StreamHandler>();
+  let socket: Socket | undefined;
+  let reader = createFrameReader(randomBytes(8));
+  let nextStream = 1;
+  let closed = false;
+
+  function dial(): void {
+    if (closed) return;
+    const s = createConnection(path);
+    s.on("connect", () => {
+      socket = s;
+      resync();
+    });
+    s.on("data", (bytes: Buffer) => {
+      try {
+        reader.push(bytes).forEach(take);
+      } catch {
+        resync(); // a guest that speaks nonsense loses its streams, and gets another chance
+      }
+    });
+    s.on("error", () => {});
+    s.on("close", () => {
+      socket = undefined;
+      dropStreams("The channel to the machine was lost.");
+      setTimeout(dial, DIAL_MS);
+    });
+  }
+
+  function resync(): void {
+    dropStreams("The machine restarted.");
+    const nonce = randomBytes(8);
+    reader = createFrameReader(nonce);
+    socket?.write(encodeSync(nonce));
+  }
+
+  function dropStreams(why: string): void {
+    const lost = [...streams.values()];
+    streams.clear();
+    const payload = Buffer.concat([Buffer.from([2, 5]), Buffer.from(why)]); // EXIT, errno EIO
+    for (const handler of lost) handler(F.EXIT, payload);
+  }
+
+  function take(frame: Frame): void {
+    if (frame.stream === 0) {
+      if (frame.type === F.READY) onReady(frame.payload[0] ?? 0, frame.payload.subarray(1, 37).toString());
+      return;
+    }
+    const handler = streams.get(frame.stream);
+    if (frame.type === F.EXIT) streams.delete(frame.stream);
+    handler?.(frame.type, frame.payload);
+  }
+
+  dial();
+  return {
+    get connected(): boolean {
+      return socket !== undefined && reader.synced;
+    },
+    resync,
+    /** Opens a stream with its request frame. */
+    open(type: number, payload: Uint8Array, handler: StreamHandler): GuestStream {
+      if (!socket || !reader.synced) throw new HyperlaneError("UNAVAILABLE", "Init in the machine does not answer.", { hint: "`vps logs NAME` shows its console; `vps restart NAME` starts it anew." });
+      const stream = nextStream++;
+      streams.set(stream, handler);
+      socket.write(encodeFrame({ stream, type, payload }));
+      return { send: (t, p) => void (streams.has(stream) && socket?.write(encodeFrame({ stream, type: t, payload: p }))) };
+    },
+    /** A request with one answer: what it printed, or an error. */
+    async ask(type: number, payload: Uint8Array, timeoutMs: number): Promise<Buffer> {
+      const out: Buffer[] = [];
+      const { promise, resolve, reject } = Promise.withResolvers<Exit>();
+      const timer = setTimeout(() => reject(new HyperlaneError("TIMEOUT", `Init in the machine did not answer within ${timeoutMs / 1000} s.`)), timeoutMs);
+      try {
+        this.open(type, payload, (t, p) => (t === F.EXIT ? resolve(decodeExit(p)) : t === F.STDOUT ? out.push(p) : 0));
+        const exit = await promise;
+        if (exit.kind !== "code" || exit.value !== 0) throw new HyperlaneError("FAILED", `Init in the machine refused: ${exit.text || `${exit.kind} ${exit.value}`}`);
+        return Buffer.concat(out);
+      } finally {
+        clearTimeout(timer);
+      }
+    },
+    close(): void {
+      closed = true;
+      socket?.destroy();
+    },
+  };
+}

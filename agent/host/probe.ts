@@ -1,0 +1,51 @@
+/** What this host offers, found by trying. */
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import { spawnDetached } from "./run.ts";
+
+export type Accelerator = { accelerator: "kvm" | "tcg"; reason: string };
+const PROBE_MS = 15_000;
+
+/**
+ * Boots the guest kernel with KVM, without a disk: our init then says that there is none. A /dev/kvm that opens
+ * is no proof, since a nested one can run firmware and still stop at the first protected-mode kernel.
+ */
+export async function probeAccelerator(kernel: { kernel: string; initramfs: string }): Promise<Accelerator> {
+  if (!existsSync("/dev/kvm")) return { accelerator: "tcg", reason: "there is no /dev/kvm: the CPU's virtualization is off, or this host is itself a VM without it" };
+  const dir = mkdtempSync(`${tmpdir()}/hyperlane-probe-`);
+  const output = `${dir}/console`;
+  const argv = ["qemu-system-x86_64", "-M", "microvm,accel=kvm,acpi=on,pic=off,pit=off,pcie=off,isa-serial=on", "-cpu", "host", "-m", "256M", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-kernel", kernel.kernel, "-initrd", kernel.initramfs, "-append", `console=ttyS0 quiet panic=-1${tscKhz() ? ` tsc_early_khz=${tscKhz()}` : ""}`, "-serial", "stdio"];
+  try {
+    const pid = spawnDetached(argv, output);
+    const deadline = Date.now() + PROBE_MS;
+    let text = "";
+    while (Date.now() < deadline) {
+      text = readFileSync(output, "utf8");
+      if (text.includes("hyperlane-init:")) break;
+      if (/KVM internal error|failed to initialize kvm|Could not access KVM/i.test(text)) break;
+      await Bun.sleep(20);
+    }
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // It ended by itself.
+    }
+    if (text.includes("hyperlane-init:")) return { accelerator: "kvm", reason: "a guest kernel ran on it" };
+    const why = /(KVM internal error[^\n]*|[^\n]*(?:Could not access KVM|failed to initialize kvm)[^\n]*)/i.exec(text)?.[1];
+    return { accelerator: "tcg", reason: `/dev/kvm is there, but a guest kernel does not run on it: ${why ?? `nothing within ${PROBE_MS / 1000} s`}` };
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+/** The time-stamp counter's frequency as the host counts it, for guests that cannot calibrate their own. */
+export function tscKhz(): number {
+  const mhz = /cpu MHz\s*:\s*([\d.]+)/.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1];
+  return mhz === undefined ? 0 : Math.round(Number(mhz) * 1000);
+}
+
+export function hostSize(): { cpu: number; memoryMib: number } {
+  const total = /MemTotal:\s*(\d+) kB/.exec(readFileSync("/proc/meminfo", "utf8"))?.[1];
+  // What the host needs for itself stays out of what is offered.
+  return { cpu: cpus().length, memoryMib: Math.max(0, Math.floor(Number(total) / 1024) - 512) };
+}

@@ -1,0 +1,21 @@
+/** Stopping as a ladder: ask init, then the power button, then the VMM, then kill. Each rung has a deadline. Pure. */
+import type { Record } from "./record.ts";
+
+type Rung = NonNullable<Record["stopping"]>["rung"];
+const RUNGS: readonly { rung: Rung; ms: number }[] = [
+  { rung: "init", ms: 30_000 },
+  { rung: "button", ms: 10_000 },
+  { rung: "vmm", ms: 5_000 },
+  { rung: "kill", ms: 5_000 },
+];
+
+/** force: begin where the guest is no longer asked. */
+export function firstRung(force: boolean, now: number): NonNullable<Record["stopping"]> {
+  const first = RUNGS[force ? 2 : 0]!;
+  return { rung: first.rung, deadline: now + first.ms };
+}
+
+export function nextRung(rung: Rung, now: number): NonNullable<Record["stopping"]> | null {
+  const next = RUNGS[RUNGS.findIndex((r) => r.rung === rung) + 1];
+  return next ? { rung: next.rung, deadline: now + next.ms } : null;
+}

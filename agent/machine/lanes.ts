@@ -1,0 +1,84 @@
+/** All lanes of a node: takes desired documents in, reports what is observed, finds what nobody asked for. */
+import { cgroupPids, listCgroups, removeCgroup } from "#agent/host/cgroup.ts";
+import { identify, kill } from "#agent/host/process.ts";
+import type { MachineNetwork } from "#agent/network/plan.ts";
+import type { Observed } from "#contract/resources/machine.ts";
+import type { Desired } from "#contract/wire/agent.ts";
+import { createLane, type Lane, type LaneDeps } from "./lane.ts";
+import { loadRecords } from "./record.ts";
+
+export type Lanes = ReturnType<typeof openLanes>;
+
+export function openLanes(deps: Omit<LaneDeps, "changed" | "refreshNetwork" | "removed">) {
+  const lanes = new Map<string, Lane>();
+  /** Machines that were removed, so that the one who asked hears of it; a full report leaves them out. */
+  const removed = new Map<string, Observed>();
+  const listeners = new Set<(id: string) => void>();
+  const changed = (id: string): void => listeners.forEach((l) => l(id));
+
+  const machines = (): MachineNetwork[] => [...lanes.values()].filter((l) => l.record.desired.power !== "absent").map((l) => l.record.desired);
+  const refreshNetwork = (): Promise<void> => deps.network.setRules(machines());
+  const all: LaneDeps = {
+    ...deps,
+    changed,
+    refreshNetwork,
+    removed(id) {
+      removed.set(id, lanes.get(id)!.observed());
+      lanes.delete(id);
+    },
+  };
+
+  /** At start: machines that still run are taken up again; what belongs to none is removed. */
+  async function recover(): Promise<void> {
+    const { records, unreadable } = loadRecords(deps.recordsDir);
+    for (const record of records) lanes.set(record.desired.id, createLane(all, record, record.desired));
+    for (const id of unreadable) deps.log(`The record of ${id} cannot be read; its disk is kept.`);
+    const strays = new Set([...deps.runtime.list().map((p) => p.id), ...listCgroups(), ...deps.network.attached()].filter((id) => !lanes.has(id)));
+    for (const id of strays) await sweep(id);
+    await refreshNetwork();
+    for (const lane of lanes.values()) lane.wake();
+  }
+
+  /** Ends and removes whatever carries this id, but never a disk. */
+  async function sweep(id: string): Promise<void> {
+    deps.log(`Removing what is left of ${id}, which nobody asked for.`);
+    for (const p of deps.runtime.list()) if (p.id === id) kill(p.process, "SIGKILL");
+    for (const pid of cgroupPids(id)) {
+      const process = identify(pid);
+      if (process) kill(process, "SIGKILL");
+    }
+    await deps.network.detach(id).catch((e) => deps.log(String(e)));
+    await Bun.sleep(50);
+    removeCgroup(id);
+  }
+
+  return {
+    recover,
+    get: (id: string) => lanes.get(id),
+    apply(desired: Desired): void {
+      const lane = lanes.get(desired.id);
+      if (lane) return lane.apply(desired);
+      if (desired.power === "absent") {
+        removed.set(desired.id, gone(desired));
+        deps.network.detach(desired.id).catch(() => {});
+        return changed(desired.id);
+      }
+      removed.delete(desired.id);
+      const made = createLane(all, null, desired);
+      lanes.set(desired.id, made);
+      made.apply(desired);
+    },
+    observe: (id: string): Observed | undefined => lanes.get(id)?.observed() ?? removed.get(id),
+    ids: () => [...lanes.keys()],
+    names: () => [...lanes.values()].map((l) => ({ name: l.record.desired.name, ...l.addresses() })),
+    onChange(listener: (id: string) => void): () => void {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    detach: () => lanes.forEach((l) => l.detach()),
+  };
+}
+
+function gone(d: Desired): Observed {
+  return { phase: "absent", revision: d.revision, epoch: d.epoch, exit: null, reason: null, steps: [], pid: null, address6: null, address4: null, accelerator: null, snapshots: {}, restoredEpoch: 0, images: {} };
+}

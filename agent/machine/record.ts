@@ -1,0 +1,51 @@
+/** What an agent remembers of a machine, in one file that survives it. Secrets are not part of it. */
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import { z } from "zod";
+import { Observed } from "#contract/resources/machine.ts";
+import { Desired } from "#contract/wire/agent.ts";
+import { readJson, writeFileDurably } from "#agent/host/files.ts";
+
+const Process = z.object({ pid: z.int(), startTime: z.int(), bootId: z.string() });
+
+export const Record = z.object({
+  desired: Desired,
+  /** Of the last start; 0: never started. */
+  epoch: z.int(),
+  process: Process.nullable(),
+  phase: Observed.shape.phase,
+  exit: Observed.shape.exit,
+  reason: z.string().nullable(),
+  steps: Observed.shape.steps,
+  snapshots: Observed.shape.snapshots,
+  images: Observed.shape.images,
+  restoredEpoch: z.int(),
+  /** The rung of the stopping ladder it stands on, and until when: a new agent goes on from there. */
+  stopping: z.object({ rung: z.enum(["init", "button", "vmm", "kill"]), deadline: z.int() }).nullable(),
+});
+export type Record = z.infer<typeof Record>;
+
+export function newRecord(desired: Desired): Record {
+  return { desired: { ...desired, identity: null }, epoch: 0, process: null, phase: "stopped", exit: null, reason: null, steps: [], snapshots: {}, images: {}, restoredEpoch: 0, stopping: null };
+}
+
+export function saveRecord(dir: string, record: Record): void {
+  mkdirSync(`${dir}/${record.desired.id}`, { recursive: true, mode: 0o711 });
+  writeFileDurably(`${dir}/${record.desired.id}/record.json`, JSON.stringify({ ...record, desired: { ...record.desired, identity: null } }));
+}
+
+export function removeRecord(dir: string, id: string): void {
+  rmSync(`${dir}/${id}`, { recursive: true, force: true });
+}
+
+/** A file that cannot be read is reported by its id, so that the machine is not taken for one that was never there. */
+export function loadRecords(dir: string): { records: Record[]; unreadable: string[] } {
+  mkdirSync(dir, { recursive: true, mode: 0o711 });
+  const records: Record[] = [];
+  const unreadable: string[] = [];
+  for (const id of readdirSync(dir)) {
+    const parsed = Record.safeParse(readJson(`${dir}/${id}/record.json`));
+    if (parsed.success) records.push(parsed.data);
+    else unreadable.push(id);
+  }
+  return { records, unreadable };
+}

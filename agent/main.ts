@@ -1,0 +1,92 @@
+/** hyperlane-agent: the composition root of a node. Everything it needs stands in DIR/agent.json, written by `hyperlane init`. */
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { z } from "zod";
+import { HyperlaneError } from "#contract/errors.ts";
+import type { NodeStatus } from "#contract/resources/other.ts";
+import { enterCgroup } from "#agent/host/cgroup.ts";
+import { readJson, writeFileDurably } from "#agent/host/files.ts";
+import { hostSize, probeAccelerator, tscKhz, type Accelerator } from "#agent/host/probe.ts";
+import { bootId, findByArgument, identify, isAlive } from "#agent/host/process.ts";
+import { spawnDetached } from "#agent/host/run.ts";
+import { openImages } from "#agent/images/store.ts";
+import { openLanes } from "#agent/machine/lanes.ts";
+import { openNetwork } from "#agent/network/apply.ts";
+import { startResolver } from "#agent/network/dns.ts";
+import { gateway4, gateway6 } from "#agent/network/plan.ts";
+import { openStorage } from "#agent/storage/storage.ts";
+import { createQemu } from "#runtimes/qemu/driver.ts";
+import { startAgentServer } from "./server.ts";
+
+const Config = z.object({
+  node: z.string(),
+  address: z.string(),
+  bridge: z.string(),
+  subnet4: z.string(),
+  zpool: z.string().nullable(),
+  /** CPUs offered to machines; null: as many as the host has. */
+  cpus: z.int().nullable(),
+  /** Folder with vmlinux, initramfs and images. */
+  guestDir: z.string(),
+  tls: z.object({ ca: z.string(), key: z.string(), cert: z.string() }),
+});
+export type AgentConfig = z.infer<typeof Config>;
+
+const LOG_MAX_BYTES = 8 * 1024 * 1024;
+const HOUSEKEEPING_MS = 10_000;
+const BOOT_TIMEOUT_MS = 120_000;
+
+export async function runAgent(dir: string, version: string, log: (line: string) => void): Promise<{ close(): void }> {
+  const raw = readJson(`${dir}/agent.json`);
+  if (raw === undefined) throw new HyperlaneError("NOT_FOUND", `There is no "${dir}/agent.json": this host is no node yet.`, { hint: "Run `hyperlane init` first." });
+  const config = Config.parse(raw);
+  const paths = { recordsDir: `${dir}/machines`, disksDir: `${dir}/disks`, logsDir: `${dir}/logs`, runDir: `/run/hyperlane/${config.node}` };
+  mkdirSync(paths.runDir, { recursive: true, mode: 0o711 });
+  const kernel = { kernel: `${config.guestDir}/vmlinux`, initramfs: `${config.guestDir}/initramfs` };
+  for (const file of Object.values(kernel)) if (!existsSync(file)) throw new HyperlaneError("NOT_FOUND", `The guest kernel's "${file}" is missing.`, { hint: "Run ./quickstart, or `scripts/main.ts guest`." });
+
+  const images = openImages(`${dir}/images`);
+  if (existsSync(`${config.guestDir}/debian-12.erofs`)) await images.importFile("debian:12", `${config.guestDir}/debian-12.erofs`);
+  const storage = await openStorage(paths.disksDir, config.zpool);
+  const network = await openNetwork({ bridge: config.bridge, subnet4: config.subnet4, prefix6: prefix6Of(config.node) });
+  const accelerator = await accelerate(dir, kernel);
+  log(`Machines run on ${accelerator.accelerator}: ${accelerator.reason}.`);
+  const runtime = createQemu({
+    spawn: spawnDetached, identify, isAlive, findByArgument, confine: enterCgroup,
+    tail: (path) => (existsSync(path) ? readFileSync(path, "utf8").trim().split("\n").slice(-3).join("; ") : ""),
+  });
+  const lanes = openLanes({ ...paths, runtime, storage, images, network, kernel, accelerator: accelerator.accelerator, tscKhz: tscKhz(), bootTimeoutMs: BOOT_TIMEOUT_MS, log });
+  await lanes.recover();
+  const resolver = await startResolver([gateway4(network.network), gateway6(network.network)], lanes.names);
+  const size = hostSize();
+  const boot = bootId();
+  const status = (): NodeStatus => ({ version, bootId: boot, cpu: config.cpus ?? size.cpu, memoryMib: size.memoryMib, ...storage.space(), accelerator: accelerator.accelerator, acceleratorReason: accelerator.reason, storage: storage.kind, runtimes: [runtime.name], images: images.list() });
+  const server = await startAgentServer({ node: config.node, lanes, images, logsDir: paths.logsDir, status, tls: config.tls, log }, config.address);
+  const housekeeping = setInterval(() => images.trimLogs(paths.logsDir, LOG_MAX_BYTES), HOUSEKEEPING_MS);
+  log(`The agent of ${config.node} listens on ${config.address}.`);
+  return {
+    close(): void {
+      clearInterval(housekeeping);
+      server.close();
+      resolver.close();
+      lanes.detach();
+    },
+  };
+}
+
+/** A ULA /64 of the node's own (RFC 4193), from its id. */
+function prefix6Of(node: string): string {
+  const h = createHash("sha256").update(node).digest("hex");
+  return `fd${h.slice(0, 2)}:${h.slice(2, 6)}:${h.slice(6, 10)}:${h.slice(10, 14)}`.replace(/:0+(?=[0-9a-f])/g, ":");
+}
+
+/** Probing boots a kernel, so what it found is kept until the kernel of host or guest changes. */
+async function accelerate(dir: string, kernel: { kernel: string; initramfs: string }): Promise<Accelerator> {
+  const Kept = z.object({ key: z.string(), accelerator: z.enum(["kvm", "tcg"]), reason: z.string() });
+  const key = `${bootId()} ${Bun.file(kernel.kernel).size} ${existsSync("/dev/kvm")}`;
+  const kept = Kept.safeParse(readJson(`${dir}/accelerator.json`));
+  if (kept.success && kept.data.key === key) return kept.data;
+  const found = await probeAccelerator(kernel);
+  writeFileDurably(`${dir}/accelerator.json`, JSON.stringify({ key, ...found }));
+  return found;
+}

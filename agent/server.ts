@@ -1,0 +1,117 @@
+/** The agent's gRPC server. Only the control plane's certificate is let in. */
+import { Server, ServerCredentials, type sendUnaryData, type ServerDuplexStream, type ServerUnaryCall, type ServerWritableStream } from "@grpc/grpc-js";
+import { ERRORS, toHyperlaneError } from "#contract/errors.ts";
+import type { NodeStatus } from "#contract/resources/other.ts";
+import { MESSAGE_MAX_BYTES, PROTOCOL, serviceDefinition, speaks, type Desired, type Observation } from "#contract/wire/agent.ts";
+import { F } from "#contract/wire/frames.ts";
+import type { Images } from "#agent/images/store.ts";
+import type { Lanes } from "#agent/machine/lanes.ts";
+import { openStream } from "./streams.ts";
+
+type Deps = { node: string; lanes: Lanes; images: Images; logsDir: string; status(): NodeStatus; tls: { ca: string; key: string; cert: string }; log(line: string): void };
+type AnyCall = ServerUnaryCall<unknown, unknown>;
+
+const HEARTBEAT_MS = 5_000;
+const CONTROL_NAME = "control";
+
+export async function startAgentServer(deps: Deps, address: string): Promise<{ port: number; close(): void }> {
+  const server = new Server({ "grpc.max_receive_message_length": MESSAGE_MAX_BYTES, "grpc.max_send_message_length": MESSAGE_MAX_BYTES });
+  const unary = (work: (request: never) => unknown) => (call: AnyCall, reply: sendUnaryData<unknown>) => {
+    Promise.resolve()
+      .then(() => {
+        admit(call);
+        return work(call.request as never);
+      })
+      .then((value) => reply(null, value), (thrown) => reply(grpcError(thrown)));
+  };
+  server.addService(serviceDefinition() as never, {
+    Hello: unary(({ protocol }: { protocol: { major: number; minor: number } }) => {
+      if (!speaks(protocol)) deps.log(`A control plane with protocol ${protocol.major}.${protocol.minor} was answered; this agent speaks ${PROTOCOL.major}.${PROTOCOL.minor}.`);
+      return { protocol: PROTOCOL, node: deps.node };
+    }),
+    Apply: unary(({ machines, removeImages }: { machines: Desired[]; removeImages: string[] }) => {
+      for (const machine of machines) deps.lanes.apply(machine);
+      for (const name of removeImages) deps.images.remove(name);
+      return { accepted: machines.map((m) => m.id) };
+    }),
+    Stats: unary(({ machine }: { machine: string }) => stats(deps, machine)),
+    Observe: (call: ServerWritableStream<unknown, Observation>) => observe(deps, call),
+    Open: (call: ServerDuplexStream<Buffer, Buffer>) => open(deps, call),
+  });
+  const { ca, key, cert } = deps.tls;
+  const credentials = ServerCredentials.createSsl(Buffer.from(ca), [{ private_key: Buffer.from(key), cert_chain: Buffer.from(cert) }], true);
+  const port = await new Promise<number>((done, fail) => server.bindAsync(address, credentials, (error, bound) => (error ? fail(error) : done(bound))));
+  return { port, close: () => server.forceShutdown() };
+}
+
+/** The CA signs nodes too, and a node must not command another. */
+function admit(call: { getAuthContext(): { sslPeerCertificate?: { subject?: { CN?: string | string[] } } } }): void {
+  const name = call.getAuthContext().sslPeerCertificate?.subject?.CN;
+  if (name !== CONTROL_NAME) throw Object.assign(new Error(`Only the control plane may call this, not "${String(name)}".`), { grpc: 7 });
+}
+
+function grpcError(thrown: unknown): { code: number; details: string } {
+  const error = toHyperlaneError(thrown);
+  return { code: (thrown as { grpc?: number }).grpc ?? ERRORS[error.code].grpc, details: JSON.stringify(error) };
+}
+
+function observe(deps: Deps, call: ServerWritableStream<unknown, Observation>): void {
+  try {
+    admit(call);
+  } catch (thrown) {
+    return void call.emit("error", grpcError(thrown));
+  }
+  const pending = new Set<string>();
+  const list = (ids: Iterable<string>) => [...ids].flatMap((id) => {
+    const observed = deps.lanes.observe(id);
+    return observed ? [{ id, observed }] : [];
+  });
+  let scheduled = false;
+  const flush = (): void => {
+    scheduled = false;
+    const ids = [...pending];
+    pending.clear();
+    call.write({ status: ids.length ? null : deps.status(), full: false, machines: list(ids) });
+  };
+  const stop = deps.lanes.onChange((id) => {
+    pending.add(id);
+    if (!scheduled) setImmediate(flush);
+    scheduled = true;
+  });
+  const beat = setInterval(() => call.write({ status: deps.status(), full: true, machines: list(deps.lanes.ids()) }), HEARTBEAT_MS);
+  call.write({ status: deps.status(), full: true, machines: list(deps.lanes.ids()) });
+  const end = (): void => {
+    stop();
+    clearInterval(beat);
+  };
+  call.on("cancelled", end).on("error", end).on("close", end);
+}
+
+function open(deps: Deps, call: ServerDuplexStream<Buffer, Buffer>): void {
+  let stream: ReturnType<typeof openStream> | undefined;
+  let over = false;
+  call.on("data", (bytes: Buffer) => {
+    try {
+      if (stream) return stream.take(bytes[0] ?? 0, bytes.subarray(1));
+      admit(call);
+      stream = openStream(call, bytes, deps.lanes, deps.logsDir);
+    } catch (thrown) {
+      over = true;
+      call.emit("error", grpcError(thrown));
+    }
+  });
+  const end = (): void => {
+    if (!over) stream?.close();
+    over = true;
+  };
+  call.on("cancelled", end).on("error", end).on("end", () => call.end());
+}
+
+async function stats(deps: Deps, id: string) {
+  const channel = deps.lanes.get(id)?.channel;
+  if (!channel) throw Object.assign(new Error("The machine does not run."), { grpc: 9 });
+  const out = await channel.ask(F.STATS, Buffer.alloc(0), 5_000);
+  const value = (i: number): number => Number(out.readBigUInt64LE(i * 8));
+  const mib = (i: number): number => Math.round(value(i) / 2 ** 20);
+  return { uptimeS: value(0), memoryMib: mib(1), memoryFreeMib: mib(2), load1: value(3) / 65536, diskMib: mib(4), diskFreeMib: mib(5) };
+}

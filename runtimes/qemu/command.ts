@@ -1,0 +1,61 @@
+/** A QEMU command line. Pure; the snapshot beside it shows what the host really executes. */
+import type { VmSpec } from "../runtime.ts";
+
+export const QEMU = "qemu-system-x86_64";
+export const GUEST_PORT = "hyperlane.0";
+
+export function qmpSocket(runDir: string): string {
+  return `${runDir}/qmp.sock`;
+}
+export function guestSocket(runDir: string): string {
+  return `${runDir}/guest.sock`;
+}
+
+/** The mark by which a machine's process is found again, whoever started it. */
+export function mark(id: string): string {
+  return `guest=${id}`;
+}
+export function idOfMark(argument: string): string | undefined {
+  return /^guest=(m-[a-z0-9]{12}),/.exec(argument)?.[1];
+}
+
+/**
+ * console: the serial port. `quiet` keeps the kernel's banner off it: under emulation each character costs.
+ * tsc_early_khz: without it an emulated microvm may never finish calibrating its clock.
+ */
+export function kernelCommandLine(spec: Pick<VmSpec, "tscKhz">): string {
+  return ["console=ttyS0", "quiet", "loglevel=4", ...(spec.tscKhz ? [`tsc_early_khz=${spec.tscKhz}`] : []), "i8042.noaux", "i8042.nokbd", "net.ifnames=0", "random.trust_cpu=on", "reboot=t", "panic=1", "systemd.show_status=0"].join(" ");
+}
+
+/** setpriv drops to the machine's own user; the mask keeps its files from others. kvmGid: the group that may use /dev/kvm. */
+export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
+  const drop = ["setpriv", `--reuid=${spec.uid}`, `--regid=${spec.uid}`, kvmGid === null ? "--clear-groups" : `--groups=${kvmGid}`, "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--"];
+  const disk = (id: string, file: string, readonly: boolean): string[] => [
+    "-blockdev", `driver=raw,node-name=${id},read-only=${readonly ? "on" : "off"},discard=unmap,file.driver=file,file.filename=${escape(file)},file.locking=off,file.discard=unmap`,
+    "-device", `virtio-blk-device,drive=${id}`,
+  ];
+  return [
+    ...drop, QEMU,
+    "-name", `${mark(spec.id)},process=hl-${spec.name.slice(0, 12)},debug-threads=on`,
+    "-M", `microvm,accel=${spec.accelerator},acpi=on,rtc=on,pic=off,pit=off,pcie=off,isa-serial=on`,
+    "-cpu", spec.accelerator === "kvm" ? "host" : "max",
+    "-smp", String(spec.cpu), "-m", `${spec.memoryMib}M`,
+    "-nodefaults", "-no-user-config", "-display", "none", "-no-shutdown",
+    "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+    "-kernel", spec.kernel, "-initrd", spec.initramfs, "-append", kernelCommandLine(spec),
+    "-chardev", `file,id=console,path=${escape(spec.consoleLog)},append=on`, "-serial", "chardev:console",
+    // The kernel finds them in this order: /dev/vda, /dev/vdb.
+    ...disk("image", spec.image, true), ...disk("disk", spec.disk, false),
+    "-netdev", `tap,id=net,ifname=${spec.tap},script=no,downscript=no`, "-device", `virtio-net-device,netdev=net,mac=${spec.mac}`,
+    "-device", "virtio-serial-device,max_ports=4",
+    "-chardev", `socket,id=guest,path=${escape(guestSocket(spec.runDir))},server=on,wait=off`, "-device", `virtserialport,chardev=guest,name=${GUEST_PORT}`,
+    "-chardev", `file,id=workload,path=${escape(spec.workloadLog)},append=on`, "-device", "virtconsole,chardev=workload",
+    "-device", "virtio-rng-device",
+    "-qmp", `unix:${escape(qmpSocket(spec.runDir))},server=on,wait=off`,
+  ];
+}
+
+/** A comma ends an option's value; doubled it stands for itself. */
+function escape(path: string): string {
+  return path.replaceAll(",", ",,");
+}

@@ -1,0 +1,55 @@
+/** What every runtime offers the agent. A driver is one folder: command.ts (pure: spec -> argv) and driver.ts (effects). */
+
+/** startTime and bootId make the pid unambiguous: a reused one is not the same process. */
+export type ProcessId = { pid: number; startTime: number; bootId: string };
+
+/** All that a machine's process is made from. Paths are on the node; sockets are made by the VMM in runDir. */
+export type VmSpec = {
+  id: string;
+  name: string;
+  cpu: number;
+  memoryMib: number;
+  kernel: string;
+  initramfs: string;
+  /** Read-only root image, shared. */
+  image: string;
+  /** The machine's own writable layer. */
+  disk: string;
+  tap: string;
+  mac: string;
+  /** The VMM's user and group: nobody else's, unprivileged. */
+  uid: number;
+  accelerator: "kvm" | "tcg";
+  /** Host CPU frequency, so that the guest need not calibrate; 0: unknown. */
+  tscKhz: number;
+  runDir: string;
+  consoleLog: string;
+  workloadLog: string;
+};
+
+/** internal-error: the hypervisor cannot go on. off: the guest has powered itself off, its VMM waits to be ended. */
+export type VmState = "running" | "paused" | "off" | "internal-error" | "gone";
+
+/** One started machine. It outlives the agent: `attach` finds it again. */
+export type Vm = {
+  readonly process: ProcessId;
+  state(): Promise<VmState>;
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+  powerButton(): Promise<void>;
+  /** Ends the VMM, without telling the guest. */
+  quit(): Promise<void>;
+  /** Called when the state changed by itself, or the process ended. */
+  onChange(listener: (what: "reset" | "off" | "gone" | "other") => void): void;
+  /** Lets go of it without touching it. */
+  detach(): void;
+};
+
+export type Runtime = {
+  readonly name: string;
+  start(spec: VmSpec, signal: AbortSignal): Promise<Vm>;
+  /** undefined: that process is gone. */
+  attach(process: ProcessId, runDir: string): Promise<Vm | undefined>;
+  /** Machines that have a process on this host, by the mark in their command line. */
+  list(): { id: string; process: ProcessId }[];
+};
