@@ -1,0 +1,132 @@
+/** Files in and out as a tar stream. What comes from a machine is not trusted: nothing is written outside the target. */
+import { createReadStream, existsSync, lstatSync, mkdirSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync, createWriteStream } from "node:fs";
+import { basename, dirname, join, resolve, sep } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { HyperlaneError } from "#contract/errors.ts";
+import { decodeExit, encodeU32, F, WINDOW } from "#contract/wire/frames.ts";
+import type { Command, Context } from "#cli/command.ts";
+import type { Stream } from "#sdk/client.ts";
+
+export const cp: Command = {
+  name: "cp",
+  usage: "vps cp FROM TO",
+  summary: "Copy files into a machine, or out of it",
+  examples: ["vps cp ./app api-prod:/srv/", "vps cp api-prod:/var/log/syslog ."],
+  args: [2, 2],
+  async run(ctx) {
+    const [from, to] = ctx.args.map(parse) as [Place, Place];
+    if ((from.machine === undefined) === (to.machine === undefined)) throw new HyperlaneError("USAGE", "One of FROM and TO must be NAME:/PATH, the other a path here.");
+    if (from.machine === undefined) await copyIn(ctx, from.path, to.machine!, to.path);
+    else await copyOut(ctx, from.machine, from.path, to.path);
+    ctx.out.done(`Copied ${ctx.args[0]} to ${ctx.args[1]}`);
+  },
+};
+
+type Place = { machine?: string; path: string };
+
+function parse(text: string): Place {
+  const match = /^([a-z][a-z0-9-]*):(.*)$/s.exec(text);
+  if (!match) return { path: text };
+  if (!match[2]!.startsWith("/")) throw new HyperlaneError("INVALID", `"${match[2]}" must be an absolute path in the machine.`, { field: "path" });
+  return { machine: match[1]!, path: match[2]! };
+}
+
+async function copyIn({ client }: Context, from: string, machine: string, to: string): Promise<void> {
+  if (!existsSync(from)) throw new HyperlaneError("NOT_FOUND", `There is no "${from}" here.`, { hint: "Check the path." });
+  const { pack } = await import("tar-stream");
+  const archive = pack();
+  const session = await openCopy(client, machine, "in", to);
+  const feed = (async () => {
+    for await (const bytes of archive) await session.write(bytes as Buffer);
+    session.end();
+  })();
+  await addToArchive(archive, from, basename(resolve(from)));
+  archive.finalize();
+  await Promise.race([feed, session.exit]);
+  await session.exit;
+}
+
+async function addToArchive(archive: import("tar-stream").Pack, path: string, name: string): Promise<void> {
+  const s = lstatSync(path);
+  const head = { name, mode: s.mode & 0o7777, mtime: s.mtime };
+  if (s.isSymbolicLink()) archive.entry({ ...head, type: "symlink", linkname: readlinkSync(path) });
+  else if (s.isDirectory()) {
+    archive.entry({ ...head, type: "directory" });
+    for (const child of readdirSync(path)) await addToArchive(archive, join(path, child), `${name}/${child}`);
+  } else if (s.isFile()) {
+    const entry = archive.entry({ ...head, size: s.size });
+    await pipeline(createReadStream(path), entry);
+  }
+}
+
+async function copyOut({ client }: Context, machine: string, from: string, to: string): Promise<void> {
+  const { extract } = await import("tar-stream");
+  const into = existsSync(to) && statSync(to).isDirectory();
+  if (!into && !existsSync(dirname(resolve(to)))) throw new HyperlaneError("NOT_FOUND", `There is no directory "${dirname(to)}" here.`, { hint: "Make it first." });
+  const reader = extract();
+  const session = await openCopy(client, machine, "out", from, (bytes) => reader.write(bytes));
+  void session.exit.then(() => reader.end(Buffer.alloc(0)), (e) => reader.destroy(e));
+  const root = resolve(to);
+  for await (const entry of reader) {
+    const { name, type = "file", mode = 0o644, linkname = "" } = entry.header;
+    const target = safeTarget(root, into ? name : name.split("/").slice(1).join("/"));
+    if (type === "directory") mkdirSync(target, { recursive: true, mode: mode | 0o700 });
+    else if (type === "symlink") {
+      rmSync(target, { force: true });
+      symlinkSync(linkname, target);
+    } else if (type === "file") {
+      rmSync(target, { force: true });
+      await pipeline(entry, createWriteStream(target, { mode: mode & 0o777, flags: "wx" }));
+      continue;
+    }
+    entry.resume();
+  }
+  await session.exit;
+}
+
+/** Inside `root`, and not through a link that an earlier entry made. */
+export function safeTarget(root: string, name: string): string {
+  const target = resolve(root, name);
+  const refuse = (): never => {
+    throw new HyperlaneError("INVALID", `The machine sent a path outside the target: "${name}".`, { hint: "Nothing outside was written. Look into that machine." });
+  };
+  if (target !== root && !target.startsWith(root + sep)) refuse();
+  for (let at = dirname(target); at.length > root.length; at = dirname(at)) if (existsSync(at) && lstatSync(at).isSymbolicLink()) refuse();
+  return target;
+}
+
+async function openCopy(client: Context["client"], machine: string, direction: "in" | "out", path: string, data: (bytes: Buffer) => void = () => {}) {
+  const exit = Promise.withResolvers<void>();
+  exit.promise.catch(() => {});
+  let credit = WINDOW;
+  let wake: (() => void) | undefined;
+  let complaint = "";
+  const stream: Stream = await client().stream("machineCopy", { params: { machine }, query: { direction, path } }, {
+    message(type, payload) {
+      if (type === F.STDOUT) data(payload);
+      if (type === F.STDERR) complaint += payload.toString();
+      if (type === F.STDOUT || type === F.STDERR) stream?.send(F.CREDIT, encodeU32(payload.length));
+      if (type === F.CREDIT_BACK) credit += payload.readUInt32LE(0), wake?.();
+      if (type === F.EXIT) {
+        const e = decodeExit(payload);
+        const why = complaint.replaceAll("hyperlane-init: ", "").trim().split("\n")[0] || e.text || `exit ${e.value}`;
+        if (e.kind === "code" && e.value === 0) exit.resolve();
+        else exit.reject(new HyperlaneError("FAILED", `The copy failed in the machine: ${why}.`, { hint: "Check the path there: `vps exec NAME -- ls -la PATH`." }));
+      }
+    },
+    close: (error) => exit.reject(error ?? new HyperlaneError("UNAVAILABLE", "The connection to the machine was lost.")),
+  });
+  return {
+    exit: exit.promise,
+    async write(bytes: Buffer): Promise<void> {
+      for (let at = 0; at < bytes.length; ) {
+        while (credit <= 0) await new Promise<void>((go) => (wake = go));
+        const next = bytes.subarray(at, at + Math.min(16384, credit));
+        credit -= next.length;
+        at += next.length;
+        stream.send(F.STDIN, next);
+      }
+    },
+    end: () => stream.send(F.EOF, Buffer.alloc(0)),
+  };
+}

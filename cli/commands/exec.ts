@@ -1,0 +1,85 @@
+import { HyperlaneError } from "#contract/errors.ts";
+import { decodeExit, encodeResize, encodeU32, exitCode, F, WINDOW } from "#contract/wire/frames.ts";
+import type { Command } from "#cli/command.ts";
+import type { Stream } from "#sdk/client.ts";
+
+const SIGNALS = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const;
+
+export const exec: Command = {
+  name: "exec",
+  usage: "vps exec [-it] NAME -- COMMAND...",
+  summary: "Run a command in a machine, without its network; its exit code is ours",
+  examples: ["vps exec api-prod -- uname -a", "vps exec -it api-prod -- bash", "tar c . | vps exec -i api-prod -- tar x -C /srv"],
+  args: [1, 1],
+  complete: "machine",
+  flags: {
+    interactive: { type: "boolean", short: "i", help: "Pass stdin on" },
+    tty: { type: "boolean", short: "t", help: "Give it a terminal" },
+    user: { type: "string", short: "u", value: "USER", help: "Run as this user (root)" },
+    workdir: { type: "string", short: "w", value: "DIR", help: "Run in this directory (/root)" },
+  },
+  async run({ client, args, rest, flags, out }) {
+    if (!rest.length) throw new HyperlaneError("USAGE", "Which command? Put it after --.", { hint: `Try: vps exec ${args[0]} -- uname -a` });
+    if (flags.tty && !process.stdin.isTTY) throw new HyperlaneError("USAGE", "-t needs a terminal, and stdin is none.", { hint: "Leave -t out." });
+    const tty = flags.tty === true;
+    const stdin = flags.interactive === true || tty;
+    const [cols, rows] = process.stdout.isTTY ? process.stdout.getWindowSize() : [80, 24];
+    const done = Promise.withResolvers<number>();
+    const pump = stdin ? createPump() : undefined;
+    const stream: Stream = await client().stream(
+      "machineExec",
+      { params: { machine: args[0]! }, query: { argv: JSON.stringify(rest), tty, stdin, rows, cols, user: (flags.user as string) ?? "root", workdir: (flags.workdir as string | undefined) } },
+      {
+        message(type, payload) {
+          if (type === F.STDOUT || type === F.STDERR) {
+            (type === F.STDOUT ? out.raw : out.rawError)(payload);
+            stream?.send(F.CREDIT, encodeU32(payload.length));
+          } else if (type === F.CREDIT_BACK) pump?.credit(payload.readUInt32LE(0));
+          else if (type === F.EXIT) {
+            const exit = decodeExit(payload);
+            if (exit.kind === "errno") done.reject(new HyperlaneError("FAILED", `Cannot run it: ${exit.text}`));
+            else done.resolve(exitCode(exit));
+          }
+        },
+        close: (error) => done.reject(error ?? new HyperlaneError("UNAVAILABLE", "The connection to the machine was lost.")),
+      },
+    );
+    if (tty) process.stdin.setRawMode(true);
+    pump?.start(stream);
+    process.stdout.on("resize", () => stream.send(F.RESIZE, encodeResize(process.stdout.rows, process.stdout.columns)));
+    for (const [signal, number] of Object.entries(SIGNALS)) process.on(signal, () => stream.send(F.SIGNAL, Buffer.from([number])));
+    try {
+      return await done.promise;
+    } finally {
+      if (tty) process.stdin.setRawMode(false);
+      stream.close();
+    }
+  },
+};
+
+/** stdin to the stream, never more than the window ahead of what the machine has taken. */
+export function createPump() {
+  let credit = WINDOW;
+  let wake: (() => void) | undefined;
+  return {
+    credit(n: number): void {
+      credit += n;
+      wake?.();
+    },
+    start(stream: Stream): void {
+      void (async () => {
+        for await (const piece of process.stdin) {
+          const bytes = Buffer.from(piece as Uint8Array);
+          for (let at = 0; at < bytes.length; ) {
+            while (credit <= 0) await new Promise<void>((go) => (wake = go));
+            const next = bytes.subarray(at, at + Math.min(16384, credit));
+            credit -= next.length;
+            at += next.length;
+            stream.send(F.STDIN, next);
+          }
+        }
+        stream.send(F.EOF, Buffer.alloc(0));
+      })();
+    },
+  };
+}

@@ -1,0 +1,81 @@
+/** vps: argv -> command -> exit code. One place parses, one maps errors. Commands load when they are used. */
+import { parseArgs } from "node:util";
+import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
+import { VERSION } from "#contract/version.ts";
+import type { Command } from "#cli/command.ts";
+import { createOutput } from "#cli/render/output.ts";
+import { completionScript } from "#cli/completion.ts";
+import { commandHelp, overview, suggestion } from "#cli/help.ts";
+import { COMMANDS } from "#cli/table.ts";
+
+const ALIASES: Record<string, string> = { ls: "list", ps: "list", rm: "destroy", "image ls": "image list", "snapshot ls": "snapshot list", "node ls": "node list" };
+
+export async function runVps(argv: string[]): Promise<number> {
+  const dashes = argv.indexOf("--");
+  const before = dashes < 0 ? argv : argv.slice(0, dashes);
+  const rest = dashes < 0 ? [] : argv.slice(dashes + 1);
+  const out = createOutput(before.includes("--json"));
+  try {
+    return await dispatch(before, rest, out);
+  } catch (thrown) {
+    const error = toHyperlaneError(thrown);
+    if (error.code === "BUG" && process.env.HYPERLANE_DEBUG) out.note(String(error.cause instanceof Error ? error.cause.stack : error.stack));
+    return out.error(error);
+  }
+}
+
+async function dispatch(words: string[], rest: string[], out: ReturnType<typeof createOutput>): Promise<number> {
+  const [first, second] = words;
+  if (first === undefined || first === "help" || first === "--help" || first === "-h") {
+    const about = first === "help" ? words.slice(1).join(" ") : "";
+    const command = about ? await find(about) : undefined;
+    if (about && !command) throw new HyperlaneError("USAGE", `There is no command "${about}".`, { hint: suggestion(about) });
+    out.line(command ? commandHelp(command) : overview());
+    return 0;
+  }
+  if (first === "version" || first === "--version" || first === "-V") {
+    out.data({ version: VERSION });
+    out.line(`vps ${VERSION}`);
+    return 0;
+  }
+  if (first === "completion") {
+    out.line(completionScript(second));
+    return 0;
+  }
+  const pair = `${first} ${second ?? ""}`;
+  const nested = await find(ALIASES[pair] ?? pair);
+  const command = nested ?? (await find(ALIASES[first] ?? first));
+  if (!command) throw new HyperlaneError("USAGE", `There is no command "${first}".`, { hint: suggestion(first) });
+  const args = words.slice(nested ? 2 : 1);
+  if (args.includes("--help") || args.includes("-h")) {
+    out.line(commandHelp(command));
+    return 0;
+  }
+  return await run(command, args, rest, out);
+}
+
+async function run(command: Command, words: string[], rest: string[], out: ReturnType<typeof createOutput>): Promise<number> {
+  const options = Object.fromEntries(Object.entries(command.flags ?? {}).map(([name, { type, short, multiple }]) => [name, { type, ...(short && { short }), ...(multiple && { multiple }) }]));
+  let parsed;
+  try {
+    parsed = parseArgs({ args: words, options, allowPositionals: true });
+  } catch (cause) {
+    throw new HyperlaneError("USAGE", (cause as Error).message.split(". ")[0]!.replace(/\.?$/, "."), { hint: `See: vps ${command.name} --help`, cause });
+  }
+  const [least, most] = command.args;
+  const count = parsed.positionals.length;
+  if (count < least || count > most) throw new HyperlaneError("USAGE", count < least ? `Something is missing: ${command.usage}` : `"${parsed.positionals[most]}" is too much: ${command.usage}`, { hint: `See: vps ${command.name} --help` });
+  const [{ createClient }, { readContext }] = await Promise.all([import("#sdk/client.ts"), import("#cli/config.ts")]);
+  const client = lazily(() => createClient(readContext()));
+  return (await command.run({ args: parsed.positionals, rest, flags: parsed.values as never, out, client })) ?? 0;
+}
+
+async function find(name: string): Promise<Command | undefined> {
+  const load = COMMANDS[name as keyof typeof COMMANDS]?.load;
+  return load ? await load() : undefined;
+}
+
+function lazily<T>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => (made ??= make());
+}
