@@ -1,7 +1,7 @@
 /** `hyperlane`: what is done on a host. init, start, stop, status; and the two processes themselves in the foreground. */
 import { copyFileSync, existsSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { hostname } from "node:os";
-import { basename } from "node:path";
+import { basename, dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { identify, isAlive, kill, type ProcessId } from "#agent/host/process.ts";
 import { readJson, writeFileDurably } from "#agent/host/files.ts";
@@ -64,7 +64,7 @@ async function init(flags: Flags, out: ReturnType<typeof createOutput>): Promise
   const made = await initControl({ dir: dir(), port, agentAddress, nodeName: hostname().split(".")[0] || "node" });
   const guestDir = `${dir()}/guest`;
   mkdirSync(guestDir, { recursive: true, mode: 0o755 });
-  const from = flags.guest ?? `${import.meta.dirname}/build/guest`;
+  const from = flags.guest ?? (fromSource() ? `${import.meta.dirname}/build/guest` : `${dirname(process.execPath)}/guest`);
   for (const file of ["vmlinux", "initramfs", "debian-12.erofs"]) {
     const source = `${from}/${file}`;
     if (!existsSync(source)) continue;
@@ -78,8 +78,23 @@ async function init(flags: Flags, out: ReturnType<typeof createOutput>): Promise
   writeFileDurably(`${dir()}/agent.json`, JSON.stringify(agent));
   if (made.secret) out.done(`Admin token kept in ${writeContext({ url: `http://127.0.0.1:${port}`, token: made.secret })}`);
   start(out);
+  await untilConnected(out, `http://127.0.0.1:${port}`);
   out.line("→ Next: vps up api-prod");
   return 0;
+}
+
+/** The first start probes for virtualization by booting a kernel, which takes seconds where it does not work. */
+async function untilConnected(out: ReturnType<typeof createOutput>, url: string): Promise<void> {
+  const deadline = Date.now() + 60_000;
+  const { createClient } = await import("#sdk/client.ts");
+  const { readContext } = await import("#cli/config.ts");
+  for (;;) {
+    const nodes = await createClient({ ...readContext(), url }).listNodes().then((n) => n.items, (e: HyperlaneError) => (e.code === "UNAVAILABLE" ? [] : Promise.reject(e)));
+    const up = nodes.find((n) => n.connected && n.status);
+    if (up) return out.done(`Node ${up.name} is connected; machines run on ${up.status!.accelerator === "kvm" ? "KVM" : "software emulation"}`);
+    if (Date.now() > deadline) throw new HyperlaneError("TIMEOUT", "The node did not connect within a minute.", { hint: `Look into ${logDir()}/agent.log and ${logDir()}/serve.log.` });
+    await Bun.sleep(50);
+  }
 }
 
 function pidFile(role: string): string {
@@ -93,7 +108,11 @@ function supervisor(role: string): ProcessId | undefined {
 
 /** How this very program is called again. */
 function self(): string[] {
-  return process.execPath.endsWith("/bun") ? [process.execPath, Bun.main, "hyperlane"] : [process.execPath, "hyperlane"];
+  return fromSource() ? [process.execPath, Bun.main, "hyperlane"] : [process.execPath, "hyperlane"];
+}
+
+function fromSource(): boolean {
+  return process.execPath.endsWith("/bun");
 }
 
 function start(out: ReturnType<typeof createOutput>): void {

@@ -4,7 +4,7 @@ import { cpus, tmpdir } from "node:os";
 import { spawnDetached } from "./run.ts";
 
 export type Accelerator = { accelerator: "kvm" | "tcg"; reason: string };
-const PROBE_MS = 15_000;
+const PROBE_MS = 8_000;
 
 /**
  * Boots the guest kernel with KVM, without a disk: our init then says that there is none. A /dev/kvm that opens

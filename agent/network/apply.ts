@@ -1,5 +1,5 @@
 /** The node's bridge, TAPs and rules, made and removed. Everything is idempotent: what is there already is kept. */
-import { existsSync, readFileSync, writeFileSync, readdirSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, writeFileSync, readdirSync } from "node:fs";
 import { HyperlaneError } from "#contract/errors.ts";
 import { run } from "#agent/host/run.ts";
 import { gateway4, gateway6, overlaps4, prefixLength4, renderRules, tapName, type MachineNetwork, type NodeNetwork } from "./plan.ts";
@@ -9,6 +9,9 @@ export type Network = Awaited<ReturnType<typeof openNetwork>>;
 export async function openNetwork(network: NodeNetwork) {
   await checkConflicts(network);
   await makeBridge(network);
+  // udev's own mode for it (50-udev-default.rules), which hosts without udev lack: a TAP's owner must get at it,
+  // and making one still takes privilege.
+  chmodSync("/dev/net/tun", 0o666);
   let rules = "";
   let queue: Promise<void> = Promise.resolve();
   return {

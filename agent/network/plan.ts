@@ -92,7 +92,7 @@ table inet hyperlane {
 ${dnat.join("\n")}
   }
   chain output {
-    type nat hook output priority dstnat; policy accept;
+    type nat hook output priority -100; policy accept;
 ${dnat.join("\n")}
   }
   chain postrouting {

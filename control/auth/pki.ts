@@ -2,8 +2,11 @@
  * The certificate authority between control plane and agents. A node's identity is its certificate's common
  * name; the control plane's is "control". Each side accepts only what this CA signed, under the expected name.
  */
-import "reflect-metadata";
-import { BasicConstraintsExtension, ExtendedKeyUsageExtension, KeyUsageFlags, KeyUsagesExtension, PemConverter, SubjectAlternativeNameExtension, X509Certificate, X509CertificateGenerator } from "@peculiar/x509";
+/** The library reads a global that reflect-metadata makes, so their order matters, and a bundler keeps only that of dynamic imports. */
+async function library() {
+  await import("reflect-metadata");
+  return await import("@peculiar/x509");
+}
 
 const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 const YEARS_10_MS = 10 * 365 * 24 * 3600 * 1000;
@@ -13,6 +16,7 @@ const CLIENT_AUTH = "1.3.6.1.5.5.7.3.2";
 export type KeyAndCertificate = { key: string; cert: string };
 
 export async function createCa(): Promise<KeyAndCertificate> {
+  const { BasicConstraintsExtension, KeyUsageFlags, KeyUsagesExtension, X509CertificateGenerator } = await library();
   const keys = (await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"])) as CryptoKeyPair;
   const cert = await X509CertificateGenerator.createSelfSigned({
     serialNumber: serial(), name: "CN=Hyperlane CA", ...validity(), signingAlgorithm: ALGORITHM, keys,
@@ -23,6 +27,7 @@ export async function createCa(): Promise<KeyAndCertificate> {
 
 /** A certificate for `name`, good as client and as server; the server side is checked against `name` as a DNS name. */
 export async function issueCertificate(ca: KeyAndCertificate, name: string): Promise<KeyAndCertificate> {
+  const { BasicConstraintsExtension, ExtendedKeyUsageExtension, KeyUsageFlags, KeyUsagesExtension, PemConverter, SubjectAlternativeNameExtension, X509Certificate, X509CertificateGenerator } = await library();
   const issuer = new X509Certificate(ca.cert);
   const signingKey = await crypto.subtle.importKey("pkcs8", PemConverter.decodeFirst(ca.key), ALGORITHM, false, ["sign"]);
   const keys = (await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"])) as CryptoKeyPair;
@@ -48,5 +53,6 @@ function serial(): string {
 }
 
 async function exportKey(key: CryptoKey): Promise<string> {
+  const { PemConverter } = await library();
   return PemConverter.encode(await crypto.subtle.exportKey("pkcs8", key), "PRIVATE KEY");
 }
