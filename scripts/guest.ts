@@ -131,6 +131,18 @@ Accept=yes
 [Install]
 WantedBy=sysinit.target
 `,
+  "/etc/systemd/system/ssh@.service": `[Unit]
+Description=SSH connection
+DefaultDependencies=no
+
+[Service]
+ExecStart=-/usr/sbin/sshd -i
+StandardInput=socket
+RuntimeDirectory=sshd
+RuntimeDirectoryMode=0755
+RuntimeDirectoryPreserve=yes
+KillMode=process
+`,
   "/etc/systemd/system/hyperlane-ready.service": `[Unit]
 Description=Tell the host that SSH listens
 DefaultDependencies=no

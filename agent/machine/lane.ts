@@ -109,6 +109,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
 
   async function converge(signal: AbortSignal): Promise<void> {
     const d = record.desired;
+    if (record.phase === "absent") return;
     await look();
     if (d.power === "absent") return remove();
     if (vm && (d.power === "stopped" || record.epoch !== d.epoch || record.stopping)) await stop(false, signal);
