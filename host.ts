@@ -112,7 +112,7 @@ function self(): string[] {
 }
 
 function fromSource(): boolean {
-  return process.execPath.endsWith("/bun");
+  return !Bun.main.startsWith("/$bunfs");
 }
 
 function start(out: ReturnType<typeof createOutput>): void {

@@ -31,7 +31,7 @@ function options(program: string[]): string[] {
 
 /** How this very program is called again. */
 export function self(): string[] {
-  return process.execPath.endsWith("/bun") ? [process.execPath, Bun.main] : [process.execPath, "vps"];
+  return Bun.main.startsWith("/$bunfs") ? [process.execPath, "vps"] : [process.execPath, Bun.main, "vps"];
 }
 
 export const ssh: Command = {

@@ -1,6 +1,6 @@
 /** One real node in a network namespace of its own, a real machine, and the verbs a user has. Needs root and build/guest. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -11,6 +11,7 @@ const it = test.skipIf(why !== null);
 
 const ns = `hl-e2e-${process.pid}`;
 const home = mkdtempSync(join(tmpdir(), "hl-e2e-"));
+chmodSync(home, 0o711); // the VMMs run as users of their own
 const env = { PATH: process.env.PATH!, HOME: home, HYPERLANE_DIR: `${home}/state`, LC_ALL: "C" };
 
 async function sh(argv: string[], input?: string): Promise<{ code: number; out: string; err: string }> {
