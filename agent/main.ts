@@ -52,10 +52,11 @@ export async function runAgent(dir: string, version: string, log: (line: string)
   const accelerator = await accelerate(dir, kernel);
   log(`Machines run on ${accelerator.accelerator}: ${accelerator.reason}.`);
   const runtime = createQemu({
-    spawn: spawnDetached, identify, isAlive, findByArgument, confine: enterCgroup,
+    spawn: spawnDetached, identify, isAlive, findByArgument,
+    confine: (id, pid, limits) => enterCgroup(`${config.node}.${id}`, pid, limits),
     tail: (path) => (existsSync(path) ? readFileSync(path, "utf8").trim().split("\n").slice(-3).join("; ") : ""),
   });
-  const lanes = openLanes({ ...paths, runtime, storage, images, network, kernel, accelerator: accelerator.accelerator, tscKhz: tscKhz(), bootTimeoutMs: BOOT_TIMEOUT_MS, log });
+  const lanes = openLanes({ node: config.node, ...paths, runtime, storage, images, network, kernel, accelerator: accelerator.accelerator, tscKhz: tscKhz(), bootTimeoutMs: BOOT_TIMEOUT_MS, log });
   await lanes.recover();
   const resolver = await startResolver([gateway4(network.network), gateway6(network.network)], lanes.names);
   const size = hostSize();

@@ -50,6 +50,6 @@ export type Runtime = {
   start(spec: VmSpec, signal: AbortSignal): Promise<Vm>;
   /** undefined: that process is gone. */
   attach(process: ProcessId, runDir: string): Promise<Vm | undefined>;
-  /** Machines that have a process on this host, by the mark in their command line. */
-  list(): { id: string; process: ProcessId }[];
+  /** Machines that have a process with its sockets below runRoot: this node's, not those of another agent on the host. */
+  list(runRoot: string): { id: string; process: ProcessId }[];
 };

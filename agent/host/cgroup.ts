@@ -1,13 +1,13 @@
 /**
- * A control group per machine, named after its id: limits, and the sure way to find every process of it.
+ * A control group per machine, named NODE.MACHINE, so that two agents on a host never meet: limits, and the sure way to find every process of it.
  * cgroup v2 where its controllers are; the v1 hierarchies of hybrid hosts otherwise; nothing where neither is.
  */
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from "node:fs";
 
 const ROOT = "/sys/fs/cgroup";
 const PARENT = "hyperlane";
-/** What the VMM itself needs beside the guest's RAM. */
-const VMM_MIB = 256;
+/** What the VMM itself needs beside the guest's RAM: mostly the emulation's translation cache. */
+const VMM_MIB = 384;
 const PIDS_MAX = 512;
 
 export type CgroupLimits = { cpu: number; memoryMib: number };
@@ -48,10 +48,10 @@ export function removeCgroup(id: string): void {
   for (const dir of directories(id)) attempt(() => rmdirSync(dir));
 }
 
-/** Ids that have a group, so that what nobody remembers is still found. */
-export function listCgroups(): string[] {
+/** What follows `prefix` in the names of groups that begin with it, so that what nobody remembers is still found. */
+export function listCgroups(prefix: string): string[] {
   const found = new Set<string>();
-  for (const dir of directories("")) if (existsSync(dir)) for (const e of readdirSync(dir, { withFileTypes: true })) if (e.isDirectory()) found.add(e.name);
+  for (const dir of directories("")) if (existsSync(dir)) for (const e of readdirSync(dir, { withFileTypes: true })) if (e.isDirectory() && e.name.startsWith(prefix)) found.add(e.name.slice(prefix.length));
   return [...found];
 }
 

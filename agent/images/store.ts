@@ -99,9 +99,9 @@ export function openImages(dir: string) {
     removeLogs(logsDir: string, id: string): void {
       rmSync(`${logsDir}/${id}`, { recursive: true, force: true });
     },
-    cleanRun(runDir: string, id: string): void {
+    cleanRun(runDir: string, group: string): void {
       rmSync(runDir, { recursive: true, force: true });
-      removeCgroup(id);
+      removeCgroup(group);
     },
   };
 }

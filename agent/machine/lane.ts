@@ -21,6 +21,8 @@ import { firstRung, nextRung } from "./ladder.ts";
 import { newRecord, removeRecord, saveRecord, type Record } from "./record.ts";
 
 export type LaneDeps = {
+  /** The node's id. */
+  node: string;
   recordsDir: string;
   runDir: string;
   logsDir: string;
@@ -300,7 +302,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     vm = undefined;
     record.process = null;
     await deps.network.detach(id);
-    deps.images.cleanRun(runDir(), id);
+    deps.images.cleanRun(runDir(), `${deps.node}.${id}`);
   }
 
   async function remove(): Promise<void> {

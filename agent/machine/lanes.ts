@@ -33,7 +33,7 @@ export function openLanes(deps: Omit<LaneDeps, "changed" | "refreshNetwork" | "r
     const { records, unreadable } = loadRecords(deps.recordsDir);
     for (const record of records) lanes.set(record.desired.id, createLane(all, record, record.desired));
     for (const id of unreadable) deps.log(`The record of ${id} cannot be read; its disk is kept.`);
-    const strays = new Set([...deps.runtime.list().map((p) => p.id), ...listCgroups(), ...deps.network.attached()].filter((id) => !lanes.has(id)));
+    const strays = new Set([...deps.runtime.list(deps.runDir).map((p) => p.id), ...listCgroups(`${deps.node}.`), ...deps.network.attached()].filter((id) => !lanes.has(id)));
     for (const id of strays) await sweep(id);
     await refreshNetwork();
     for (const lane of lanes.values()) lane.wake();
@@ -42,14 +42,14 @@ export function openLanes(deps: Omit<LaneDeps, "changed" | "refreshNetwork" | "r
   /** Ends and removes whatever carries this id, but never a disk. */
   async function sweep(id: string): Promise<void> {
     deps.log(`Removing what is left of ${id}, which nobody asked for.`);
-    for (const p of deps.runtime.list()) if (p.id === id) kill(p.process, "SIGKILL");
-    for (const pid of cgroupPids(id)) {
+    for (const p of deps.runtime.list(deps.runDir)) if (p.id === id) kill(p.process, "SIGKILL");
+    for (const pid of cgroupPids(`${deps.node}.${id}`)) {
       const process = identify(pid);
       if (process) kill(process, "SIGKILL");
     }
     await deps.network.detach(id).catch((e) => deps.log(String(e)));
     await Bun.sleep(50);
-    removeCgroup(id);
+    removeCgroup(`${deps.node}.${id}`);
   }
 
   return {

@@ -11,12 +11,10 @@ export function guestSocket(runDir: string): string {
   return `${runDir}/guest.sock`;
 }
 
-/** The mark by which a machine's process is found again, whoever started it. */
-export function mark(id: string): string {
-  return `guest=${id}`;
-}
-export function idOfMark(argument: string): string | undefined {
-  return /^guest=(m-[a-z0-9]{12}),/.exec(argument)?.[1];
+/** A machine's process is found again by the socket that its command line names. */
+export function idOfSocket(runRoot: string, argument: string): string | undefined {
+  const prefix = `unix:${escape(runRoot)}/`;
+  return argument.startsWith(prefix) ? /^(m-[a-z0-9]{12})\/qmp\.sock,/.exec(argument.slice(prefix.length))?.[1] : undefined;
 }
 
 /**
@@ -36,8 +34,10 @@ export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
   ];
   return [
     ...drop, QEMU,
-    "-name", `${mark(spec.id)},process=hl-${spec.name.slice(0, 12)},debug-threads=on`,
-    "-M", `microvm,accel=${spec.accelerator},acpi=on,rtc=on,pic=off,pit=off,pcie=off,isa-serial=on`,
+    "-name", `guest=${spec.id},process=hl-${spec.name.slice(0, 12)},debug-threads=on`,
+    "-M", `microvm,acpi=on,rtc=on,pic=off,pit=off,pcie=off,isa-serial=on`,
+    // Emulation keeps its translations in a cache that may grow to 1 GiB, which the machine's memory limit would not bear.
+    "-accel", spec.accelerator === "kvm" ? "kvm" : "tcg,thread=multi,tb-size=128",
     "-cpu", spec.accelerator === "kvm" ? "host" : "max",
     "-smp", String(spec.cpu), "-m", `${spec.memoryMib}M`,
     "-nodefaults", "-no-user-config", "-display", "none", "-no-shutdown",

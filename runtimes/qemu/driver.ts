@@ -1,7 +1,7 @@
 /** Starts QEMU processes, finds them again, and steers them over QMP. */
 import { existsSync, mkdirSync, chownSync, rmSync, statSync } from "node:fs";
 import type { ProcessId, Runtime, Vm, VmSpec, VmState } from "../runtime.ts";
-import { idOfMark, qemuArgv, qmpSocket } from "./command.ts";
+import { idOfSocket, qemuArgv, qmpSocket } from "./command.ts";
 import { connectQmp, type Qmp } from "./qmp.ts";
 
 /** The host's doors, handed in so that this folder needs none of its own. */
@@ -43,7 +43,7 @@ export function createQemu(host: HostDoors): Runtime {
       const qmp = await connectQmp(qmpSocket(runDir)).catch(() => undefined);
       return qmp ? createVm(process, qmp, host) : undefined;
     },
-    list: () => host.findByArgument(idOfMark).map(({ id, match }) => ({ id: match, process: id })),
+    list: (runRoot) => host.findByArgument((a) => idOfSocket(runRoot, a)).map(({ id, match }) => ({ id: match, process: id })),
   };
 }
 
