@@ -112,6 +112,8 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   async function converge(signal: AbortSignal): Promise<void> {
     const d = record.desired;
     if (record.phase === "absent") return;
+    // A port is opened or closed while the machine runs, without waiting for what else there is to do.
+    if (d.power !== "absent") await deps.refreshNetwork();
     await look();
     if (d.power === "absent") return remove();
     if (vm && (d.power === "stopped" || record.epoch !== d.epoch || record.stopping)) await stop(false, signal);

@@ -219,6 +219,7 @@ export const expose: Command = {
     if (inner === undefined) throw new HyperlaneError("USAGE", "Which port? Give --port.");
     const machine = args[0]!;
     const m = flags.off ? await client().unexposeMachine({ params: { machine, port: String(inner) } }) : await client().exposeMachine({ params: { machine }, body: { port: inner, hostPort: port("as") ?? inner, protocol: flags.udp ? "udp" : "tcp" } });
+    if (m.node !== null) await waitFor(client(), m.id, out, (x) => (x.observed?.revision ?? 0) >= m.revision);
     out.done(flags.off ? `${m.name}: port ${inner} is closed` : `${m.name}: port ${inner} is reachable on port ${port("as") ?? inner} of the node`);
     out.data(m);
   },
