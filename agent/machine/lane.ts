@@ -79,8 +79,11 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       if (news) waiting.abort();
     }
     if (identity && channel?.connected && !stage.configured) void configure();
-    save();
-    wake();
+    // Reported as accepted only once its ports are open: whoever asked for one may then use it.
+    deps.refreshNetwork().catch((e) => deps.log(`${record.desired.name}: ${toHyperlaneError(e).message}`)).finally(() => {
+      if (record.phase !== "absent") save();
+      wake();
+    });
   }
 
   function wake(): void {
@@ -112,8 +115,6 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   async function converge(signal: AbortSignal): Promise<void> {
     const d = record.desired;
     if (record.phase === "absent") return;
-    // A port is opened or closed while the machine runs, without waiting for what else there is to do.
-    if (d.power !== "absent") await deps.refreshNetwork();
     await look();
     if (d.power === "absent") return remove();
     if (vm && (d.power === "stopped" || record.epoch !== d.epoch || record.stopping)) await stop(false, signal);
