@@ -30,7 +30,7 @@ export const SCHEMAS = {
   },
   createMachine: { body: MachineCreate, output: Machine },
   getMachine: { output: Machine },
-  updateMachine: { body: MachineUpdate, output: Machine.extend({ needsRestart: z.boolean() }) },
+  updateMachine: { body: MachineUpdate, output: Machine },
   destroyMachine: { output: Machine },
   startMachine: { body: none, output: Machine },
   stopMachine: { body: none, output: Machine },

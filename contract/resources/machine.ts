@@ -84,6 +84,8 @@ export const Machine = z.object({
   attempt: z.int(),
   retryAt: z.int().nullable(),
   destroying: z.boolean(),
+  /** What runs was started before the last change of the spec. */
+  needsRestart: z.boolean(),
   restore: z.object({ snapshot: z.string(), epoch: z.int() }).nullable(),
   exposures: z.array(Exposure),
   observed: Observed.nullable(),

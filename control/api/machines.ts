@@ -42,12 +42,11 @@ export const machineHandlers: Pick<Handlers, Names> = {
     checkFits(deps, machine, spec);
     const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
     const specSame = same(spec, machine.spec);
-    const runs = machine.state === "running" || machine.state === "paused" || machine.state === "provisioning";
-    const needsRestart = runs && !specSame;
     const events: NewEvent[] = [];
     if (!specSame || !same(labels, machine.labels)) events.push(event(request, machine, "v1.MachineSpecChanged", { spec, labels }));
-    if (needsRestart && restart) events.push(event(request, machine, "v1.MachinePowerRequested", { power: "running", epoch: machine.epoch + 1 }));
-    return { events, result: () => ({ ...view(deps.store.state.machine.get(machine.id)!), needsRestart: needsRestart && !restart }) };
+    const runs = machine.state === "running" || machine.state === "paused" || machine.state === "provisioning";
+    if (restart && runs && (machine.needsRestart || !specSame)) events.push(event(request, machine, "v1.MachinePowerRequested", { power: "running", epoch: machine.epoch + 1 }));
+    return write(deps, machine, events);
   },
   destroyMachine(deps, request) {
     const machine = machineOf(deps.store.state, request.params);

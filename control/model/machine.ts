@@ -29,11 +29,11 @@ export const machineReducers: Reducers<MachineEvents> = {
     state.names.set(e.data.name, e.subject);
     state.machine.set(e.subject, {
       id: e.subject, ...e.data, power: "running", state: "requested", reason: null, node: null, slot: -1, epoch: 1, revision: e.seq, attempt: 0, retryAt: null,
-      destroying: false, restore: null, exposures: [], observed: null, createdAt: e.at, updatedAt: e.at,
+      destroying: false, needsRestart: false, restore: null, exposures: [], observed: null, createdAt: e.at, updatedAt: e.at,
     });
     return [["machine", e.subject]];
   },
-  "v1.MachineSpecChanged": (s, e) => change(s, e, (m) => ({ ...e.data, revision: e.seq, observed: m.observed })),
+  "v1.MachineSpecChanged": (s, e) => change(s, e, (m) => ({ ...e.data, revision: e.seq, needsRestart: m.needsRestart || (isStarted(m) && JSON.stringify(m.spec) !== JSON.stringify(e.data.spec)) })),
   "v1.MachinePowerRequested": (s, e) => change(s, e, () => ({ ...e.data, revision: e.seq, reason: null, attempt: 0, retryAt: null, failed: false })),
   "v1.MachineExposed": (s, e) => change(s, e, (m) => ({ exposures: [...m.exposures.filter((x) => x.port !== e.data.port || x.protocol !== e.data.protocol), e.data], revision: e.seq })),
   "v1.MachineUnexposed": (s, e) => change(s, e, (m) => ({ exposures: m.exposures.filter((x) => x.port !== e.data.port), revision: e.seq })),
@@ -66,6 +66,10 @@ function observe(m: StoredMachine, observed: Observed, at: number): Partial<Stor
   return { observed, reason: up ? null : (observed.reason ?? m.reason), ...(stable && { attempt: 0 }) };
 }
 
+function isStarted(m: StoredMachine): boolean {
+  return m.state === "running" || m.state === "paused" || m.state === "provisioning";
+}
+
 type Change = Partial<StoredMachine> & { failed?: boolean };
 
 function change(state: State, e: { seq: number; at: number; subject: string }, patch: (m: StoredMachine) => Change): Touched {
@@ -73,6 +77,7 @@ function change(state: State, e: { seq: number; at: number; subject: string }, p
   invariant(before, `event ${e.seq} is about a machine that is not there: ${e.subject}`);
   const { failed, ...fields } = patch(before);
   const next: StoredMachine = { ...before, ...fields, updatedAt: e.at };
+  if (next.epoch !== before.epoch) next.needsRestart = false;
   const to = stateOf(next, failed ?? before.state === "failed");
   invariant(canBecome(before.state, to), `machine ${before.name} cannot go from ${before.state} to ${to}`);
   next.state = to;

@@ -90,3 +90,14 @@ test("the state table: destroyed is final, and every other state can be destroye
   for (const state of MACHINE_STATES) expect(canBecome(state, "destroyed")).toBe(true);
   for (const state of MACHINE_STATES) if (state !== "destroyed") expect(canBecome("destroyed", state)).toBe(false);
 });
+
+test("a change of a running machine waits for its next start, and says so until then", () => {
+  const w = world();
+  w.up();
+  w.settle();
+  w.observe({});
+  w.append({ type: "v1.MachineSpecChanged", subject: "m-1", actor: "t", data: { spec: MachineSpec.parse({ cpu: 2 }), labels: {} } });
+  expect([w.machine().needsRestart, w.machine().state]).toEqual([true, "running"]);
+  w.append({ type: "v1.MachinePowerRequested", subject: "m-1", actor: "t", data: { power: "running", epoch: 2 } });
+  expect(w.machine().needsRestart).toBe(false);
+});
