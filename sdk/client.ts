@@ -61,8 +61,8 @@ export function createClient({ url, token }: { url: string; token: string }): Cl
     };
     ws.onclose = async () => {
       if (open) return on.close(error);
-      // A refused WebSocket does not say why; an ordinary call does.
-      const why = await call("whoami").then(() => new HyperlaneError("UNAVAILABLE", "The control plane refused the live stream."), (e) => e);
+      // A refused WebSocket does not say why; the same as an ordinary call does.
+      const why = await call(name, options).then(() => new HyperlaneError("UNAVAILABLE", "The control plane refused the live stream."), (e) => e);
       reject(why);
     };
     return promise;

@@ -23,7 +23,8 @@ export const exec: Command = {
     if (flags.tty && !process.stdin.isTTY) throw new HyperlaneError("USAGE", "-t needs a terminal, and stdin is none.", { hint: "Leave -t out." });
     const tty = flags.tty === true;
     const stdin = flags.interactive === true || tty;
-    const [cols, rows] = process.stdout.isTTY ? process.stdout.getWindowSize() : [80, 24];
+    // A terminal that does not know its size says 0.
+    const { columns: cols, rows } = process.stdout.isTTY ? { columns: process.stdout.columns || 80, rows: process.stdout.rows || 24 } : { columns: 80, rows: 24 };
     const done = Promise.withResolvers<number>();
     const pump = stdin ? createPump() : undefined;
     const stream: Stream = await client().stream(
@@ -46,7 +47,7 @@ export const exec: Command = {
     );
     if (tty) process.stdin.setRawMode(true);
     pump?.start(stream);
-    process.stdout.on("resize", () => stream.send(F.RESIZE, encodeResize(process.stdout.rows, process.stdout.columns)));
+    process.stdout.on("resize", () => stream.send(F.RESIZE, encodeResize(process.stdout.rows || 24, process.stdout.columns || 80)));
     for (const [signal, number] of Object.entries(SIGNALS)) process.on(signal, () => stream.send(F.SIGNAL, Buffer.from([number])));
     try {
       return await done.promise;
