@@ -62,6 +62,8 @@ function observe(deps: Deps, call: ServerWritableStream<unknown, Observation>): 
     return void call.emit("error", grpcError(thrown));
   }
   const pending = new Set<string>();
+  let sequence = 0;
+  const send = (full: boolean, status: NodeStatus | null, ids: Iterable<string>): void => void call.write({ sequence: ++sequence, status, full, machines: list(ids) });
   const list = (ids: Iterable<string>) => [...ids].flatMap((id) => {
     const observed = deps.lanes.observe(id);
     return observed ? [{ id, observed }] : [];
@@ -71,15 +73,15 @@ function observe(deps: Deps, call: ServerWritableStream<unknown, Observation>): 
     scheduled = false;
     const ids = [...pending];
     pending.clear();
-    call.write({ status: ids.length ? null : deps.status(), full: false, machines: list(ids) });
+    send(false, ids.length ? null : deps.status(), ids);
   };
   const stop = deps.lanes.onChange((id) => {
     pending.add(id);
     if (!scheduled) setImmediate(flush);
     scheduled = true;
   });
-  const beat = setInterval(() => call.write({ status: deps.status(), full: true, machines: list(deps.lanes.ids()) }), HEARTBEAT_MS);
-  call.write({ status: deps.status(), full: true, machines: list(deps.lanes.ids()) });
+  const beat = setInterval(() => send(true, deps.status(), deps.lanes.ids()), HEARTBEAT_MS);
+  send(true, deps.status(), deps.lanes.ids());
   const end = (): void => {
     stop();
     clearInterval(beat);

@@ -9,8 +9,8 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, renameS
 import { basename } from "node:path";
 import { ROOT, sh, step } from "./sh.ts";
 
-const OUT = `${ROOT}/build/guest`;
-const WORK = `${ROOT}/build/work`;
+export const OUT = `${ROOT}/build/guest`;
+export const WORK = `${ROOT}/build/work`;
 /** In the order init loads them: each after those it needs. */
 const MODULES = ["virtio_ring", "virtio", "virtio_mmio", "virtio_blk", "virtio_console", "rng-core", "virtio-rng", "failover", "net_failover", "virtio_net", "libcrc32c", "erofs", "overlay", "button"];
 
@@ -52,7 +52,7 @@ async function unpackKernel(from: string, to: string): Promise<void> {
   renameSync(`${to}.new`, to);
 }
 
-async function initramfs(): Promise<void> {
+export async function initramfs(): Promise<void> {
   const root = `${WORK}/initramfs`;
   rmSync(root, { recursive: true, force: true });
   for (const dir of ["dev", "proc", "sys", "image", "rw", "root", "lib"]) mkdirSync(`${root}/${dir}`, { recursive: true });

@@ -1,8 +1,10 @@
-/** The one program for developers: `bun scripts/main.ts guest|build|tidy`. */
+/** The one program for developers: `bun scripts/main.ts COMMAND`. */
 import { buildExecutable } from "./build.ts";
 import { buildGuest } from "./guest.ts";
+import { buildKernel } from "./kernel.ts";
+import { runSimulation } from "./sim.ts";
 
-const COMMANDS: Record<string, () => Promise<void>> = { guest: buildGuest, build: buildExecutable };
+const COMMANDS: Record<string, () => Promise<void>> = { guest: buildGuest, kernel: buildKernel, build: buildExecutable, sim: runSimulation };
 const command = COMMANDS[process.argv[2] ?? ""];
 if (!command) {
   process.stderr.write(`Which? ${Object.keys(COMMANDS).join(", ")}\n`);

@@ -136,7 +136,10 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
 
   /** Brings what we remember in line with what is there: after a restart of ours, of the host, or an end nobody asked for. */
   async function look(): Promise<void> {
-    if (!record.process) return;
+    if (!record.process) {
+      if (record.phase === "preparing") await forgetStart();
+      return;
+    }
     if (!vm) {
       vm = await deps.runtime.attach(record.process, runDir());
       if (vm) {
@@ -157,6 +160,13 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     if (state === "off") return set("exited", { exit: "powered-off", reason: "it was powered off from inside" });
     if (rebooted) return set("exited", { exit: "host-rebooted", reason: "its host restarted" });
     set("exited", { exit: "crashed", reason: state === "gone" ? "its VMM process ended unexpectedly" : "the hypervisor stopped with an internal error" });
+  }
+
+  /** An agent that ended in the middle of a start may have left a process it had not yet noted. The start is begun anew. */
+  async function forgetStart(): Promise<void> {
+    for (const p of deps.runtime.list(deps.runDir)) if (p.id === id) kill(p.process, "SIGKILL");
+    await endProcess();
+    set("stopped", { epoch: 0, steps: [] });
   }
 
   async function start(signal: AbortSignal): Promise<void> {

@@ -7,12 +7,19 @@ import type { Desired } from "#contract/wire/agent.ts";
 import { createLane, type Lane, type LaneDeps } from "./lane.ts";
 import { loadRecords } from "./record.ts";
 
+const REMOVED_MAX = 10_000;
+
 export type Lanes = ReturnType<typeof openLanes>;
 
 export function openLanes(deps: Omit<LaneDeps, "changed" | "refreshNetwork" | "removed">) {
   const lanes = new Map<string, Lane>();
   /** Machines that were removed, so that the one who asked hears of it; a full report leaves them out. */
   const removed = new Map<string, Observed>();
+  const remember = (id: string, last: Observed): void => {
+    removed.delete(id);
+    removed.set(id, last);
+    if (removed.size > REMOVED_MAX) removed.delete(removed.keys().next().value!);
+  };
   const listeners = new Set<(id: string) => void>();
   const changed = (id: string): void => listeners.forEach((l) => l(id));
 
@@ -23,7 +30,7 @@ export function openLanes(deps: Omit<LaneDeps, "changed" | "refreshNetwork" | "r
     changed,
     refreshNetwork,
     removed(id) {
-      removed.set(id, lanes.get(id)!.observed());
+      remember(id, lanes.get(id)!.observed());
       lanes.delete(id);
     },
   };
@@ -58,12 +65,13 @@ export function openLanes(deps: Omit<LaneDeps, "changed" | "refreshNetwork" | "r
     apply(desired: Desired): void {
       const lane = lanes.get(desired.id);
       if (lane) return lane.apply(desired);
+      // A document from before its removal, come late, must not bring it back.
+      if ((removed.get(desired.id)?.revision ?? -1) > desired.revision) return;
       if (desired.power === "absent") {
-        removed.set(desired.id, gone(desired));
+        remember(desired.id, gone(desired));
         deps.network.detach(desired.id).catch(() => {});
         return changed(desired.id);
       }
-      removed.delete(desired.id);
       const made = createLane(all, null, desired);
       lanes.set(desired.id, made);
       made.apply(desired);

@@ -46,8 +46,12 @@ export const ApplyReply = z.object({ accepted: z.array(z.string()) });
 export const StatsRequest = z.object({ machine: z.string() });
 export const StatsReply = z.object({ uptimeS: z.number(), memoryMib: z.number(), memoryFreeMib: z.number(), load1: z.number(), diskMib: z.number(), diskFreeMib: z.number() });
 
-/** full: every machine on the node, so one that is missing is absent; otherwise only those that changed. */
+/**
+ * full: every machine on the node, so one that is missing is absent; otherwise only those that changed.
+ * sequence: 1, 2, ... within one Observe call, so that the last one said is also the last one believed.
+ */
 export const Observation = z.object({
+  sequence: z.int(),
   status: NodeStatus.nullable(),
   full: z.boolean(),
   machines: z.array(z.object({ id: z.string(), observed: Observed })),

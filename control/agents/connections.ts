@@ -13,8 +13,7 @@ export type Connections = ReturnType<typeof createConnections>;
 type Deps = {
   ca: string;
   identity: KeyAndCertificate;
-  onObservation(node: string, observation: Observation): void;
-  onLost(node: string, reason: string): void;
+  session(node: string): { observe(observation: Observation): void; lost(reason: string): void };
   log(line: string): void;
 };
 type Reply<N extends MethodName> = (typeof METHODS)[N]["reply"] extends z.ZodType ? z.output<Exclude<(typeof METHODS)[N]["reply"], null>> : never;
@@ -70,7 +69,7 @@ function createLink(node: Node, deps: Deps) {
     );
   }
 
-  async function observe(): Promise<void> {
+  async function observe(session: ReturnType<Deps["session"]>): Promise<void> {
     const hello = await call("Hello", { protocol: PROTOCOL }, 2_000);
     if (!speaks(hello.protocol)) throw new HyperlaneError("UNSUPPORTED", `The agent of ${node.name} speaks protocol ${hello.protocol.major}.${hello.protocol.minor}, this control plane ${PROTOCOL.major}.${PROTOCOL.minor}.`, { hint: "Upgrade the older of the two." });
     const m = SERVICE.Observe;
@@ -81,7 +80,7 @@ function createLink(node: Node, deps: Deps) {
         wait = DIAL_MIN_MS;
         clearTimeout(silence);
         silence = setTimeout(() => stream.cancel(), 3 * HEARTBEAT_MS);
-        deps.onObservation(node.id, observation);
+        session.observe(observation);
       });
       const end = (error: Error): void => {
         clearTimeout(silence);
@@ -95,11 +94,12 @@ function createLink(node: Node, deps: Deps) {
   async function keepObserving(): Promise<void> {
     let last = "";
     while (!closed) {
-      const reason = await observe().then(() => "", (e: Error) => e.message);
+      const session = deps.session(node.id);
+      const reason = await observe(session).then(() => "", (e: Error) => e.message);
       if (closed) return;
       if (reason !== last) deps.log(`node ${node.name}: ${reason}`);
       last = reason;
-      deps.onLost(node.id, reason);
+      session.lost(reason);
       await new Promise((done) => (timer = setTimeout(done, wait)));
       wait = Math.min(wait * 2, DIAL_MAX_MS);
     }

@@ -2,7 +2,7 @@
 import type { Observation } from "#contract/wire/agent.ts";
 import type { Observed } from "#contract/resources/machine.ts";
 import type { NodeStatus } from "#contract/resources/other.ts";
-import type { NewEvent, State } from "#control/model/state.ts";
+import type { NewEvent, State, StoredMachine } from "#control/model/state.ts";
 
 export function ingest(state: State, nodeId: string, observation: Observation): { events: NewEvent[]; orphans: string[] } {
   const events: NewEvent[] = [];
@@ -22,15 +22,18 @@ export function ingest(state: State, nodeId: string, observation: Observation): 
   }
   if (observation.full)
     for (const machine of state.machine.values())
-      if (machine.node === nodeId && machine.observed && !seen.has(machine.id) && (machine.observed.phase !== "absent" || machine.observed.revision > 0))
+      if (machine.node === nodeId && machine.observed && !seen.has(machine.id) && !isKnownGone(machine, machine.observed))
         events.push({ type: "v1.MachineObserved", subject: machine.id, actor, data: { observed: gone(machine.observed) } });
   return { events, orphans };
 }
 
-/** A late observation is older than what we know: revisions and epochs never go back. */
+/** The removal that was asked for is reported already, or that the node lost it: saying it again must not take that back. */
+function isKnownGone(machine: StoredMachine, observed: Observed): boolean {
+  return observed.phase === "absent" && (observed.revision === 0 || machine.destroying);
+}
+
+/** What comes last is what is so, even where its revision is lower: a node may lose what it knew, and is then told again. */
 function isNews(before: Observed | null, after: Observed): boolean {
-  if (!before) return true;
-  if (after.revision < before.revision && before.phase !== "absent") return false;
   return JSON.stringify(before) !== JSON.stringify(after);
 }
 

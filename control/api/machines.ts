@@ -45,7 +45,7 @@ export const machineHandlers: Pick<Handlers, Names> = {
     const events: NewEvent[] = [];
     if (!specSame || !same(labels, machine.labels)) events.push(event(request, machine, "v1.MachineSpecChanged", { spec, labels }));
     const runs = machine.state === "running" || machine.state === "paused" || machine.state === "provisioning";
-    if (restart && runs && (machine.needsRestart || !specSame)) events.push(event(request, machine, "v1.MachinePowerRequested", { power: "running", epoch: machine.epoch + 1 }));
+    if (restart && runs && (machine.needsRestart || !specSame)) events.push(event(request, machine, "v1.MachinePowerRequested", { power: machine.power, epoch: machine.epoch + 1 }));
     return write(deps, machine, events);
   },
   destroyMachine(deps, request) {
@@ -102,6 +102,7 @@ type PowerOperation = "startMachine" | "stopMachine" | "restartMachine" | "pause
 function power(deps: Deps, request: Request<PowerOperation>, verb: Verb & ("start" | "stop" | "restart" | "pause" | "resume"), to: Power) {
   const machine = machineOf(deps.store.state, request.params);
   demand(machine, verb);
+  if ((verb === "pause" || verb === "resume") && machine.power === "stopped") throw new HyperlaneError("STATE", `Cannot ${verb} the machine "${machine.name}": it is being stopped.`, { hint: `\`vps start ${machine.name}\` starts it again.` });
   const ended = machine.state === "failed" || machine.observed?.phase === "exited" || machine.retryAt !== null;
   // Asking for what is already on its way is no news; what has ended, or a restart, begins a new epoch.
   const again = verb === "restart" || (to === "running" && ended);

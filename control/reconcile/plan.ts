@@ -15,7 +15,7 @@ export type Action =
 export type World = {
   state: State;
   now: number;
-  /** Machines that a node runs and nobody wants. */
+  /** Machines that a node holds and nobody wants there. */
   orphans: readonly { node: string; machine: string }[];
   /** When a document was last sent, by machine. */
   sent: ReadonlyMap<string, { revision: number; at: number }>;
@@ -43,7 +43,7 @@ export function plan(world: World): Action[] {
     if (world.state.snapshotsOf.has(m.id)) actions.push(...snapshots(m, world.state));
     if (mustHear(m, world)) actions.push({ kind: "apply", node: m.node!, machine: m.id, revision: m.revision });
   }
-  for (const orphan of world.orphans) if (!world.state.machine.has(orphan.machine)) actions.push({ kind: "remove", ...orphan });
+  for (const orphan of world.orphans) if (world.state.machine.get(orphan.machine)?.node !== orphan.node) actions.push({ kind: "remove", ...orphan });
   actions.push(...images(world.state));
   return actions;
 }

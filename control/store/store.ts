@@ -20,7 +20,8 @@ type Row = { seq: number; at: number; type: string; subject: string; actor: stri
 /** How many of the last events are checked against their chain at every start; `check` reads all. */
 const TAIL = 20_000;
 
-export function openStore(path: string, now: () => number) {
+/** defer: when a commit happens that appends wait for; the next turn of the event loop unless a simulation decides. */
+export function openStore(path: string, now: () => number, defer: (flush: () => void) => void = setImmediate) {
   const db = openDatabase(path);
   const state = emptyState();
   let { seq, sum } = loadState(db, state);
@@ -79,7 +80,7 @@ export function openStore(path: string, now: () => number) {
       if (!commit) {
         commit = Promise.withResolvers();
         commit.promise.catch(() => {});
-        setImmediate(flush);
+        defer(flush);
       }
       return commit.promise;
     },

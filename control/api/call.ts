@@ -1,0 +1,103 @@
+/**
+ * One call of the API, whatever carried it here. In this order: route, token, permission, size and shape of the
+ * input, idempotency key, handler, commit, answer. A refusal changes nothing.
+ */
+import type { z } from "zod";
+import { ERRORS, HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
+import { isMutation, type Operation } from "#contract/operations.ts";
+import { SCHEMAS } from "#contract/schemas.ts";
+import { allows, findToken, hashSecret } from "#control/auth/tokens.ts";
+import type { StoredToken } from "#control/model/state.ts";
+import type { Deps, Handlers, Write } from "./handler.ts";
+import { machineHandlers } from "./machines.ts";
+import { resourceHandlers } from "./resources.ts";
+import { match, type Route } from "./route.ts";
+
+export const HANDLERS: Handlers = { ...machineHandlers, ...resourceHandlers };
+type AnyHandler = (deps: Deps, request: { params: Record<string, string>; query: unknown; body: unknown; token: StoredToken }) => unknown;
+
+/** secret: the bearer token, if one was sent. search: of the URL, with its question mark. */
+export type Incoming = { method: string; pathname: string; search: string; secret: string | undefined; idempotencyKey: string | null; text: string };
+/** replayed: the answer is the one kept for the idempotency key. */
+export type Outgoing = { status: number; body: string; type: "application/json" | "text/plain"; replayed?: true };
+export type Admitted = Route & { token: StoredToken; query: unknown };
+
+/** Route, token, permission and query: what a live stream goes through as well. */
+export function admit(deps: Deps, { method, pathname, search, secret }: Pick<Incoming, "method" | "pathname" | "search" | "secret">): Admitted {
+  const route = match(method, pathname);
+  const token = authorize(deps, secret, route.operation);
+  return { ...route, token, query: check(SCHEMAS[route.name], "query", Object.fromEntries(new URLSearchParams(search))) };
+}
+
+/** Answers always; what went wrong is in the answer. */
+export async function call(deps: Deps, incoming: Incoming, log: (line: string) => void): Promise<Outgoing> {
+  try {
+    const admitted = admit(deps, incoming);
+    if (admitted.operation.live) throw new HyperlaneError("INVALID", "This is a live stream: open it as a WebSocket.");
+    const body = check(SCHEMAS[admitted.name], "body", isMutation(admitted.operation) ? parseBody(incoming.text) : {});
+    const handle = () => (HANDLERS[admitted.name as keyof Handlers] as AnyHandler)(deps, { ...admitted, body });
+    if (isMutation(admitted.operation)) return await mutate(deps, incoming, admitted.token, handle as () => Write<unknown>);
+    const output = await handle();
+    await deps.store.settled();
+    return typeof output === "string" ? { status: 200, body: output, type: "text/plain" } : { status: 200, body: JSON.stringify(output), type: "application/json" };
+  } catch (thrown) {
+    return refusal(thrown, log);
+  }
+}
+
+export function refusal(thrown: unknown, log: (line: string) => void): Outgoing {
+  const error = toHyperlaneError(thrown);
+  if (error.code === "BUG") log(`api: ${error.stack ?? error.message}${error.cause instanceof Error ? `\n${error.cause.stack}` : ""}`);
+  return { status: ERRORS[error.code].http, body: JSON.stringify(error), type: "application/json" };
+}
+
+async function mutate({ store }: Deps, { method, pathname, search, text, idempotencyKey: given }: Incoming, token: StoredToken, handle: () => Write<unknown>): Promise<Outgoing> {
+  if (given !== null && (given.length === 0 || given.length > 200)) throw new HyperlaneError("INVALID", "Idempotency-Key must be 1 to 200 characters.", { field: "Idempotency-Key" });
+  const key = given === null ? undefined : `${token.id} ${given}`;
+  const fingerprint = key === undefined ? "" : hashSecret(`${method} ${pathname}${search} ${text}`);
+  const before = key === undefined ? undefined : store.answerFor(key);
+  if (before && before.fingerprint !== fingerprint) throw new HyperlaneError("CONFLICT", "This Idempotency-Key was used for another request.", { field: "Idempotency-Key", hint: "Use a new key for a new request." });
+  if (before) {
+    await store.settled();
+    return { status: before.status, body: before.body, type: "application/json", replayed: true };
+  }
+  const { events, result, secret } = handle();
+  if (events.length) store.append(events).catch(() => {});
+  const body = JSON.stringify(result());
+  // The answer and its events commit together, so that a crash keeps both or neither.
+  if (key !== undefined && !secret) store.append([], { key, fingerprint, status: 200, body }).catch(() => {});
+  await store.settled();
+  return { status: 200, body, type: "application/json" };
+}
+
+const NOBODY: StoredToken = { id: "nobody", name: "nobody", role: "viewer", hash: "", createdAt: 0 };
+
+function authorize({ store }: Deps, secret: string | undefined, operation: Operation): StoredToken {
+  if (operation.permission === "open") return NOBODY;
+  if (secret === undefined) throw new HyperlaneError("UNAUTHENTICATED", "No API token was sent.");
+  const token = findToken(store.state, secret);
+  if (!token) throw new HyperlaneError("UNAUTHENTICATED", "The API token is not valid: unknown or revoked.");
+  if (!allows(token.role, operation.permission)) throw new HyperlaneError("FORBIDDEN", `The token "${token.name}" has the role ${token.role}, which does not allow this (${operation.permission}).`);
+  return token;
+}
+
+function parseBody(text: string): unknown {
+  if (text === "") return {};
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new HyperlaneError("INVALID", `The body is not JSON: ${(cause as Error).message}`, { cause });
+  }
+}
+
+function check(schemas: { query?: z.ZodType; body?: z.ZodType; output: z.ZodType }, part: "query" | "body", value: unknown): unknown {
+  const schema = schemas[part];
+  if (!schema) return {};
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  const unknown = issue.code === "unrecognized_keys" ? issue.keys[0]! : undefined;
+  const field = [...issue.path, ...(unknown === undefined ? [] : [unknown])].join(".");
+  const rule = unknown === undefined ? issue.message : "is not a field here";
+  throw new HyperlaneError("INVALID", field ? `${field} ${rule.replace(/^Invalid input: /, "")}.` : `The ${part} ${rule}.`, { ...(field && { field }) });
+}

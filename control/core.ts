@@ -1,0 +1,77 @@
+/**
+ * The control plane without its doors: what agents report goes into the log, and the loop answers with documents.
+ * The process wires it to gRPC and the wall clock, the simulation to a faulty network and a virtual one.
+ */
+import type { Observation, Desired } from "#contract/wire/agent.ts";
+import type { SshCa } from "#control/auth/ssh.ts";
+import { ingest } from "#control/agents/ingest.ts";
+import type { NewEvent, State, StoredMachine } from "#control/model/state.ts";
+import { createLoop, type Clock } from "#control/reconcile/loop.ts";
+import type { Store } from "#control/store/store.ts";
+
+export type Session = { observe(observation: Observation): void; lost(reason: string): void };
+export type Core = Awaited<ReturnType<typeof startCore>>;
+type Deps = {
+  store: Store;
+  clock: Clock;
+  identityOf: SshCa["hostIdentity"];
+  apply(node: string, machines: Desired[], removeImages: string[]): Promise<void>;
+  /** The log cannot be written: the process must end, since its memory is ahead of the disk. */
+  fatal(error: unknown): void;
+  log(line: string): void;
+};
+
+export async function startCore({ store, clock, identityOf, apply, fatal, log }: Deps) {
+  // By node, so that a full report replaces what was known of it.
+  const orphans = new Map<string, string[]>();
+  const sessions = new Map<string, Session>();
+  const loop = createLoop({
+    store, clock, log,
+    desired: (machine) => desiredOf(store.state, machine, identityOf),
+    agents: { apply, orphans: () => [...orphans].flatMap(([node, ids]) => ids.map((machine) => ({ node, machine }))) },
+  });
+  const append = (events: NewEvent[]): void => {
+    if (events.length) store.append(events).catch(fatal);
+    loop.wake();
+  };
+  const unsubscribe = store.subscribe(() => loop.wake());
+  // Nothing that was connected before this start is known to be so now.
+  await store.append([...store.state.node.values()].filter((n) => n.connected).map((n) => ({ type: "v1.NodeLost" as const, subject: n.id, actor: "reconcile", data: { reason: "the control plane restarted" } })));
+  return {
+    /** A connection to a node. It replaces the one before; what that one still says is not heard. */
+    session(node: string): Session {
+      let last = 0;
+      const session: Session = {
+        observe(observation) {
+          if (sessions.get(node) !== session || observation.sequence <= last) return;
+          last = observation.sequence;
+          const found = ingest(store.state, node, observation);
+          if (observation.full) orphans.set(node, found.orphans);
+          else if (found.orphans.length) orphans.set(node, [...new Set([...(orphans.get(node) ?? []), ...found.orphans])]);
+          append(found.events);
+        },
+        lost(reason) {
+          if (sessions.get(node) !== session) return;
+          sessions.delete(node);
+          if (store.state.node.get(node)?.connected) append([{ type: "v1.NodeLost", subject: node, actor: "reconcile", data: { reason } }]);
+        },
+      };
+      sessions.set(node, session);
+      return session;
+    },
+    stop(): void {
+      unsubscribe();
+      loop.stop();
+    },
+  };
+}
+
+/** The document for a machine's agent. The identity is made anew each time: keys are not kept. */
+export function desiredOf(state: State, m: StoredMachine, identityOf: SshCa["hostIdentity"]): Desired {
+  const snapshots = [...(state.snapshotsOf.get(m.id) ?? [])].filter((id) => state.snapshot.get(id)!.state !== "removing");
+  const images = [...state.image.values()].filter((i) => i.from === m.id && i.state === "creating").map((i) => ({ id: i.id, name: i.name }));
+  return {
+    id: m.id, name: m.name, revision: m.revision, epoch: m.epoch, power: m.destroying ? "absent" : m.state === "failed" ? "stopped" : m.power, spec: m.spec, slot: m.slot,
+    exposures: m.exposures, snapshots, restore: m.restore, images, identity: m.destroying ? null : identityOf(m),
+  };
+}

@@ -1,0 +1,160 @@
+/**
+ * A node whose machines are only pretended, behind the same interface as the real lanes: what an agent takes and
+ * reports, without a hypervisor. The simulation, the golden files and the benches run the real control plane
+ * against it. Names choose failures: fail-boot-*, crash-loop-*, flaky-*.
+ */
+import type { Clock } from "#control/reconcile/loop.ts";
+import type { Observed } from "#contract/resources/machine.ts";
+import type { NodeStatus } from "#contract/resources/other.ts";
+import type { Desired } from "#contract/wire/agent.ts";
+
+type Process = { pid: number; epoch: number; cpu: number; memoryMib: number; paused: boolean };
+type FakeRecord = Pick<Observed, "phase" | "epoch" | "exit" | "reason" | "steps" | "snapshots" | "images" | "restoredEpoch"> & { desired: Desired; pid: number | null; stopping: boolean };
+
+/** What outlives an agent: its records and the machines' processes. */
+export type FakeHost = { records: Map<string, FakeRecord>; processes: Map<string, Process>; ends: Map<string, "powered-off" | "crashed" | "host-rebooted">; starts: Map<string, number>; images: Map<string, { digest: string; bytes: number }>; nextPid: number };
+export type FakeLanes = ReturnType<typeof createFakeLanes>;
+
+export function createFakeHost(): FakeHost {
+  return { records: new Map(), processes: new Map(), ends: new Map(), starts: new Map(), images: new Map([["debian:12", { digest: "d".repeat(64), bytes: 100 * 2 ** 20 }]]), nextPid: 1000 };
+}
+
+export function fakeStatus(host: FakeHost, size: { cpu: number; memoryMib: number; diskMib: number }): NodeStatus {
+  return { version: "0", bootId: "boot", ...size, diskFreeMib: size.diskMib, accelerator: "tcg", acceleratorReason: "machines are only pretended", storage: "sparse", runtimes: ["fake"], images: [...host.images].map(([name, i]) => ({ name, ...i })) };
+}
+
+/** An agent's lanes on that host. stepMs: how long each step takes. */
+export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => number) {
+  const listeners = new Set<(id: string) => void>();
+  const removed = new Map<string, Observed>();
+  const busy = new Set<string>();
+  const dirty = new Set<string>();
+  let closed = false;
+  const pause = (): Promise<void> => new Promise((done) => clock.after(stepMs(), done));
+  const tell = (id: string): void => void (closed || listeners.forEach((l) => l(id)));
+
+  function set(r: FakeRecord, change: Partial<FakeRecord>): void {
+    Object.assign(r, change);
+    tell(r.desired.id);
+  }
+
+  async function run(id: string): Promise<void> {
+    dirty.add(id);
+    if (busy.has(id)) return;
+    busy.add(id);
+    while (dirty.delete(id) && !closed && host.records.has(id)) await converge(host.records.get(id)!);
+    busy.delete(id);
+  }
+
+  async function converge(r: FakeRecord): Promise<void> {
+    const { desired: d } = r;
+    if (r.pid !== null && host.processes.get(d.id)?.pid !== r.pid) ended(r);
+    // A start that the agent's end interrupted is begun anew.
+    if (r.pid === null && r.phase === "preparing") (host.processes.delete(d.id), set(r, { phase: "stopped", epoch: 0 }));
+    if (d.power === "absent") return await remove(r);
+    if (r.pid !== null && (d.power === "stopped" || r.epoch !== d.epoch || r.stopping)) await stop(r);
+    if (closed) return;
+    if (d.restore && r.restoredEpoch < d.restore.epoch) set(r, { restoredEpoch: d.restore.epoch });
+    for (const s of Object.keys(r.snapshots)) if (!d.snapshots.includes(s)) delete r.snapshots[s];
+    if (d.power !== "stopped" && r.pid === null && r.epoch !== d.epoch) await start(r);
+    else if (d.power === "stopped" && r.pid === null && (r.phase !== "stopped" || r.epoch !== d.epoch)) set(r, { phase: "stopped", epoch: d.epoch, exit: null, reason: null, steps: [] });
+    if (closed) return;
+    const process = host.processes.get(d.id);
+    if (process && r.phase === "starting") set(r, { phase: "running" });
+    if (process && r.phase === "running" && d.power === "paused") (process.paused = true), set(r, { phase: "paused" });
+    else if (process && r.phase === "paused" && d.power === "running") (process.paused = false), set(r, { phase: "running" });
+    for (const s of d.snapshots) if (!r.snapshots[s]) set(r, { snapshots: { ...r.snapshots, [s]: { state: "ready", bytes: 12 * 2 ** 20, reason: null } } });
+    for (const i of d.images)
+      if (!r.images[i.id]) {
+        const made = { digest: Bun.hash(i.id).toString(16).padStart(64, "0"), bytes: 120 * 2 ** 20 };
+        host.images.set(i.name, made);
+        set(r, { images: { ...r.images, [i.id]: { state: "ready", ...made, reason: null } } });
+      }
+  }
+
+  function ended(r: FakeRecord): void {
+    const exit = host.ends.get(r.desired.id) ?? "crashed";
+    if (r.stopping) set(r, { pid: null, phase: "stopped", stopping: false, exit: null, reason: null });
+    else set(r, { pid: null, phase: "exited", exit, reason: exit === "powered-off" ? "it was powered off from inside" : exit === "crashed" ? "its VMM process ended unexpectedly" : "its host restarted" });
+  }
+
+  async function start(r: FakeRecord): Promise<void> {
+    const { id, name, epoch, spec } = r.desired;
+    set(r, { phase: "preparing", epoch, exit: null, reason: null, steps: [{ name: "image", ms: 1 }, { name: "network", ms: 2 }] });
+    await pause();
+    if (closed) return;
+    const pid = host.nextPid++;
+    host.starts.set(`${id} ${epoch}`, (host.starts.get(`${id} ${epoch}`) ?? 0) + 1);
+    host.processes.set(id, { pid, epoch, cpu: spec.cpu, memoryMib: spec.memoryMib, paused: false });
+    host.ends.delete(id);
+    set(r, { phase: "starting", pid });
+    await pause();
+    if (closed) return;
+    if (host.processes.get(id)?.pid !== pid) return ended(r);
+    if (name.startsWith("fail-boot") || (name.startsWith("flaky") && epoch === 1)) {
+      host.processes.delete(id);
+      return set(r, { phase: "failed", pid: null, reason: "It did not become ready within 120 s; its console says: Kernel panic" });
+    }
+    set(r, { phase: "running", steps: [...r.steps, { name: "ready", ms: 3 }] });
+    if (name.startsWith("crash-loop")) clock.after(stepMs(), () => kill(id, "crashed"));
+  }
+
+  async function stop(r: FakeRecord): Promise<void> {
+    set(r, { phase: "stopping", stopping: true });
+    await pause();
+    if (closed) return;
+    host.processes.delete(r.desired.id);
+    set(r, { phase: "stopped", pid: null, stopping: false, exit: null, reason: null });
+  }
+
+  async function remove(r: FakeRecord): Promise<void> {
+    const id = r.desired.id;
+    if (r.pid !== null) await stop(r);
+    if (closed) return;
+    host.processes.delete(id);
+    Object.assign(r, { phase: "absent", snapshots: {}, images: {}, exit: null, reason: null });
+    removed.set(id, observed(r));
+    host.records.delete(id);
+    tell(id);
+  }
+
+  function kill(id: string, how: "powered-off" | "crashed" | "host-rebooted"): void {
+    if (!host.processes.delete(id)) return;
+    host.ends.set(id, how);
+    if (!closed && host.records.has(id)) void run(id);
+  }
+
+  function observed(r: FakeRecord): Observed {
+    const at = r.desired.slot + 2;
+    return { phase: r.phase, revision: r.desired.revision, epoch: r.epoch, exit: r.exit, reason: r.reason, steps: r.steps, pid: r.pid, address6: `fd00::${at.toString(16)}`, address4: `10.77.${at >> 8}.${at & 255}`, accelerator: r.pid === null ? null : "tcg", snapshots: { ...r.snapshots }, restoredEpoch: r.restoredEpoch, images: { ...r.images } };
+  }
+
+  for (const id of host.processes.keys()) if (!host.records.has(id)) host.processes.delete(id);
+  for (const id of host.records.keys()) void run(id);
+  return {
+    apply(desired: Desired): void {
+      const r = host.records.get(desired.id);
+      if (desired.revision < (r?.desired ?? removed.get(desired.id) ?? desired).revision) return;
+      if (r) r.desired = desired;
+      else if (desired.power === "absent") {
+        const gone: FakeRecord = { desired, phase: "absent", epoch: desired.epoch, exit: null, reason: null, steps: [], snapshots: {}, images: {}, restoredEpoch: 0, pid: null, stopping: false };
+        removed.set(desired.id, observed(gone));
+        return tell(desired.id);
+      } else host.records.set(desired.id, { desired, phase: "stopped", epoch: 0, exit: null, reason: null, steps: [], snapshots: {}, images: {}, restoredEpoch: 0, pid: null, stopping: false });
+      tell(desired.id);
+      void run(desired.id);
+    },
+    observe: (id: string): Observed | undefined => (host.records.has(id) ? observed(host.records.get(id)!) : removed.get(id)),
+    ids: (): string[] => [...host.records.keys()],
+    get: () => undefined,
+    onChange(listener: (id: string) => void): () => void {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    kill,
+    /** The agent ends, at once and wherever it stands; its machines run on. */
+    close(): void {
+      closed = true;
+    },
+  };
+}
