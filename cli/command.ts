@@ -21,6 +21,8 @@ export type Command = {
   args: [number, number];
   /** What its words name, for completion. */
   complete?: "machine" | "image";
+  /** What follows its first word is a command of the user's, with or without `--` before it. */
+  trailing?: true;
   run(context: Context): Promise<number | void>;
 };
 export const JSON_FLAG: Flag = { type: "boolean", help: "Print JSON, and nothing else, on stdout" };

@@ -15,13 +15,15 @@ export async function runVps(argv: string[]): Promise<number> {
   const before = dashes < 0 ? argv : argv.slice(0, dashes);
   const rest = dashes < 0 ? [] : argv.slice(dashes + 1);
   const out = createOutput(before.includes("--json"));
-  try {
-    return await dispatch(before, rest, out);
-  } catch (thrown) {
+  // Whoever read our output has enough of it: end as SIGPIPE would.
+  const end = (thrown: unknown): number => {
+    if ((thrown as NodeJS.ErrnoException | null)?.code === "EPIPE") return 141;
     const error = toHyperlaneError(thrown);
     if (error.code === "BUG" && process.env.HYPERLANE_DEBUG) out.note(String(error.cause instanceof Error ? error.cause.stack : error.stack));
     return out.error(error);
-  }
+  };
+  for (const event of ["uncaughtException", "unhandledRejection"]) process.on(event, (thrown) => process.exit(end(thrown)));
+  return await dispatch(before, rest, out).catch(end);
 }
 
 async function dispatch(words: string[], rest: string[], out: ReturnType<typeof createOutput>): Promise<number> {
@@ -51,7 +53,20 @@ async function dispatch(words: string[], rest: string[], out: ReturnType<typeof 
     out.line(commandHelp(command));
     return 0;
   }
-  return await run(command, args, rest, out);
+  if (!command.trailing || rest.length) return await run(command, args, rest, out);
+  const end = nameEnd(command, args);
+  return await run(command, args.slice(0, end), args.slice(end), out);
+}
+
+/** Where the machine's name ends, and with it our own words: what follows is the command to run there, as Docker and ssh take it. */
+function nameEnd({ flags = {} }: Command, words: string[]): number {
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i]!;
+    if (!word.startsWith("-")) return i + 1;
+    const flag = Object.entries(flags).find(([name, f]) => word === `--${name}` || word === `-${f.short}`)?.[1];
+    if (flag?.type === "string") i++;
+  }
+  return words.length;
 }
 
 async function run(command: Command, words: string[], rest: string[], out: ReturnType<typeof createOutput>): Promise<number> {

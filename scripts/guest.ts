@@ -101,12 +101,20 @@ async function image(): Promise<void> {
 }
 
 /** Units that have nothing to do in a machine of ours, and cost start-up time. */
-const MASKED = ["sys-kernel-debug.mount", "sys-kernel-tracing.mount", "dev-mqueue.mount", "dev-hugepages.mount", "systemd-rfkill.socket", "kmod-static-nodes.service", "systemd-machine-id-commit.service", "systemd-firstboot.service", "getty@tty1.service"];
+const MASKED = ["sys-kernel-debug.mount", "sys-kernel-tracing.mount", "dev-mqueue.mount", "dev-hugepages.mount", "systemd-rfkill.socket", "kmod-static-nodes.service", "systemd-machine-id-commit.service", "systemd-firstboot.service",
+  // The console is a log, nobody types there.
+  "getty@tty1.service", "console-getty.service", "serial-getty@ttyS0.service", "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "systemd-pcrphase.service", "systemd-pcrphase-sysinit.service"];
 
 const FILES: Record<string, string> = {
   "/etc/machine-id": "",
   "/etc/hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
   "/etc/environment": "",
+  "/etc/default/locale": "LANG=C.UTF-8\n",
+  // What a machine has are disks, cards and ports; events for the hundreds of other devices only cost time.
+  "/etc/systemd/system/systemd-udev-trigger.service.d/hyperlane.conf": `[Service]
+ExecStart=
+ExecStart=-udevadm trigger --type=devices --action=add --subsystem-match=block --subsystem-match=net --subsystem-match=input --subsystem-match=tty --subsystem-match=misc --subsystem-match=rtc --subsystem-match=virtio-ports
+`,
   "/etc/ssh/sshd_config.d/hyperlane.conf": `# Certificates only. init puts these files here at each boot; they are never on a disk.
 TrustedUserCAKeys /run/hyperlane/ssh_user_ca.pub
 AuthorizedPrincipalsFile /run/hyperlane/ssh_principals

@@ -7,10 +7,11 @@ const SIGNALS = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const;
 
 export const exec: Command = {
   name: "exec",
-  usage: "vps exec [-it] NAME -- COMMAND...",
+  usage: "vps exec [-it] NAME [--] COMMAND...",
   summary: "Run a command in a machine, without its network; its exit code is ours",
   examples: ["vps exec api-prod -- uname -a", "vps exec -it api-prod -- bash", "tar c . | vps exec -i api-prod -- tar x -C /srv"],
   args: [1, 1],
+  trailing: true,
   complete: "machine",
   flags: {
     interactive: { type: "boolean", short: "i", help: "Pass stdin on" },
@@ -19,7 +20,7 @@ export const exec: Command = {
     workdir: { type: "string", short: "w", value: "DIR", help: "Run in this directory (/root)" },
   },
   async run({ client, args, rest, flags, out }) {
-    if (!rest.length) throw new HyperlaneError("USAGE", "Which command? Put it after --.", { hint: `Try: vps exec ${args[0]} -- uname -a` });
+    if (!rest.length) throw new HyperlaneError("USAGE", "Which command?", { hint: `Try: vps exec ${args[0]} -- uname -a` });
     if (flags.tty && !process.stdin.isTTY) throw new HyperlaneError("USAGE", "-t needs a terminal, and stdin is none.", { hint: "Leave -t out." });
     const tty = flags.tty === true;
     const stdin = flags.interactive === true || tty;

@@ -36,16 +36,16 @@ export function self(): string[] {
 
 export const ssh: Command = {
   name: "ssh",
-  usage: "vps ssh NAME [-- COMMAND...]",
+  usage: "vps ssh NAME [[--] COMMAND...]",
   summary: "Open a shell in a machine, or run a command in it, over SSH",
   examples: ["vps ssh api-prod", "vps ssh api-prod -- systemctl status", "vps ssh api-prod -- -L 8080:localhost:80   # words that begin with - go to ssh"],
   args: [1, 1],
+  trailing: true,
   complete: "machine",
   async run({ client, args, rest }) {
     const name = args[0]!;
     await trustHosts(client, name);
-    const split = rest.findIndex((w) => !w.startsWith("-"));
-    const [sshFlags, command] = rest[0]?.startsWith("-") ? [split < 0 || /^-[LRDpoWJ]$/.test(rest[0]) ? rest : rest.slice(0, split), split < 0 || /^-[LRDpoWJ]$/.test(rest[0]) ? [] : rest.slice(split)] : [[], rest];
+    const { flags: sshFlags, command } = splitSshWords(rest);
     const argv = ["ssh", "-F", "none", ...options(self()).flatMap((o) => ["-o", o.replace(" ", "=")]), ...sshFlags, "--", name, ...command];
     const program = Bun.which("ssh");
     if (!program) throw new HyperlaneError("UNSUPPORTED", "OpenSSH's client is not installed.", { hint: "Install it: apt-get install openssh-client" });
@@ -54,6 +54,16 @@ export const ssh: Command = {
     return await child.exited;
   },
 };
+
+/** ssh's flags that take a value (ssh(1), OpenSSH 9.2). */
+const VALUE_FLAGS = /^-[46AaCfGgKkMNnqsTtVvXxYy]*[BbcDEeFIiJLlmOopQRSWw]$/;
+
+/** Leading words that are flags of ssh's, with their values; the rest is the command. */
+export function splitSshWords(words: string[]): { flags: string[]; command: string[] } {
+  let at = 0;
+  while (at < words.length && words[at]!.startsWith("-") && words[at] !== "--") at += VALUE_FLAGS.test(words[at]!) ? 2 : 1;
+  return { flags: words.slice(0, at), command: words.slice(words[at] === "--" ? at + 1 : at) };
+}
 
 /** The CA that vouches for machines. Read once and kept: it changes only with the control plane. */
 async function trustHosts(client: Parameters<Command["run"]>[0]["client"], name: string): Promise<void> {
