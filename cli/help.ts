@@ -3,7 +3,7 @@ import type { Command } from "#cli/command.ts";
 import { COMMANDS } from "#cli/table.ts";
 
 export function overview(): string {
-  const groups = Map.groupBy(Object.entries(COMMANDS), ([, row]) => row.group);
+  const groups = Map.groupBy(Object.entries(COMMANDS).filter(([name]) => name !== "ssh-proxy"), ([, row]) => row.group);
   const lines = ["Servers, without the ceremony.", "", "  vps up api-prod            a real machine is running", "  vps ssh api-prod           and you are in it", ""];
   for (const [group, rows] of groups) lines.push(group, ...rows.map(([name, row]) => `  ${name.padEnd(18)}${row.summary}`), "");
   lines.push("Other", "  completion SHELL  Completion for bash, zsh or fish", "  version           Print the version", "", "vps COMMAND --help shows examples. --json prints JSON. NO_COLOR turns colours off.", "Exit codes: 0 done, 1 failed, 2 bad input, 3 bug, 4 not allowed, 5 not found, 6 conflict,", "7 no room, 8 unreachable, 9 database damaged, 124 timeout; exec and ssh pass on the command's own.");

@@ -8,7 +8,7 @@ import { completionScript } from "#cli/completion.ts";
 import { commandHelp, overview, suggestion } from "#cli/help.ts";
 import { COMMANDS } from "#cli/table.ts";
 
-const ALIASES: Record<string, string> = { ls: "list", ps: "list", rm: "destroy", "image ls": "image list", "snapshot ls": "snapshot list", "node ls": "node list" };
+const ALIASES: Record<string, string> = { ls: "list", ps: "list", rm: "destroy", "image ls": "image list", "snapshot ls": "snapshot list", "node ls": "node list", "token ls": "token list" };
 
 export async function runVps(argv: string[]): Promise<number> {
   const dashes = argv.indexOf("--");
@@ -75,7 +75,7 @@ async function run(command: Command, words: string[], rest: string[], out: Retur
   try {
     parsed = parseArgs({ args: words, options, allowPositionals: true });
   } catch (cause) {
-    throw new HyperlaneError("USAGE", (cause as Error).message.split(". ")[0]!.replace(/\.?$/, "."), { hint: `See: vps ${command.name} --help`, cause });
+    throw new HyperlaneError("USAGE", (cause as Error).message.split(/\. |\n/)[0]!.replace(/\.?$/, "."), { hint: `See: vps ${command.name} --help`, cause });
   }
   const [least, most] = command.args;
   const count = parsed.positionals.length;

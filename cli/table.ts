@@ -4,6 +4,7 @@ import type { Command } from "#cli/command.ts";
 type Row = { group: "Machines" | "Inside" | "Disks and images" | "System"; summary: string; load: () => Promise<Command> };
 const machines = (name: string) => () => import("./commands/machines.ts").then((m) => [m.list, m.show, m.scale, m.destroy, ...m.powerCommands].find((c) => c.name === name)!);
 const misc = (name: string) => () => import("./commands/misc.ts").then((m) => Object.values(m).find((c) => c.name === name)!);
+const tokens = (name: string) => () => import("./commands/tokens.ts").then((m) => Object.values(m).find((c) => c.name === name)!);
 const ssh = (name: string) => () => import("./commands/ssh.ts").then((m) => [m.ssh, m.sshProxy, m.sshConfig].find((c) => c.name === name)!);
 
 export const COMMANDS = {
@@ -34,5 +35,8 @@ export const COMMANDS = {
   "image rm": { group: "Disks and images", summary: "Remove an image", load: misc("image rm") },
   events: { group: "System", summary: "What happened", load: misc("events") },
   "node list": { group: "System", summary: "List nodes and what they offer", load: misc("node list") },
+  "token list": { group: "System", summary: "List API tokens", load: tokens("token list") },
+  "token create": { group: "System", summary: "Make an API token", load: tokens("token create") },
+  "token rm": { group: "System", summary: "Revoke an API token", load: tokens("token rm") },
   doctor: { group: "System", summary: "Check this host, and say what to do", load: () => import("./commands/doctor.ts").then((m) => m.doctor) },
 } satisfies Record<string, Row>;

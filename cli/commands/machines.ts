@@ -41,8 +41,12 @@ export const show: Command = {
   async run({ client, args, out }) {
     const m = await client().getMachine({ params: { machine: args[0]! } });
     out.data(m);
+    if (out.json) return;
+    // A machine that is too busy to say how it is can still be shown.
+    const used = m.state === "running" ? await client().machineStats({ params: { machine: m.id } }).catch(() => undefined) : undefined;
     const rows: [string, string | null | undefined][] = [
       ["Name", m.name], ["Id", m.id], ["State", out.color(COLORS[m.state], m.state)], ["Reason", m.reason], ["Image", m.spec.image], ["CPU", String(m.spec.cpu)], ["RAM", formatMib(m.spec.memoryMib)], ["Disk", formatMib(m.spec.diskMib)],
+      ["Used", used && `RAM ${formatMib(used.memoryMib - used.memoryFreeMib)}, disk ${formatMib(Math.max(1, used.diskMib - used.diskFreeMib))}, load ${used.load1.toFixed(2)}, up ${duration(used.uptimeS)}`],
       ["Node", m.node], ["IPv6", m.observed?.address6], ["IPv4", m.observed?.address4], ["Runs on", m.observed?.accelerator === "tcg" ? "software emulation (`vps doctor` says why)" : m.observed?.accelerator],
       ["Exposed", m.exposures.map((e) => `${e.hostPort} -> ${e.port}/${e.protocol}`).join(", ") || null], ["Labels", Object.entries(m.labels).map(([k, v]) => `${k}=${v}`).join(", ") || null],
       ["Started", m.observed?.steps.map((s) => `${s.name} ${s.ms} ms`).join(", ") || null], ["Created", `${age(m.createdAt)} ago`],
@@ -67,7 +71,7 @@ function power({ verb, operation, until, summary }: PowerVerb): Command {
     async run({ client, args, flags, out }) {
       let m = await client()[operation]({ params: { machine: args[0]! } });
       if (!flags["no-wait"]) m = await waitFor(client(), m.id, out, (x) => x.state === until && x.observed?.epoch === x.epoch);
-      out.done(`${m.name} is ${m.state}`);
+      out.done(flags["no-wait"] ? `Asked ${m.name} to ${verb}` : `${m.name} is ${m.state}`);
       out.data(m);
     },
   };
@@ -121,12 +125,16 @@ export const destroy: Command = {
     }
     await client().destroyMachine({ params: { machine: m.id } });
     if (!flags["no-wait"]) await waitFor(client(), m.id, out, () => false).catch((e: HyperlaneError) => (e.code === "NOT_FOUND" ? undefined : Promise.reject(e)));
-    out.done(`${m.name} is destroyed`);
-    out.data({ id: m.id, name: m.name, state: "destroyed" });
+    out.done(`${m.name} is ${flags["no-wait"] ? "being " : ""}destroyed`);
+    out.data({ id: m.id, name: m.name, state: flags["no-wait"] ? m.state : "destroyed", destroying: true });
   },
 };
 
 export function age(at: number): string {
-  const s = Math.max(0, Math.floor((Date.now() - at) / 1000));
+  return duration((Date.now() - at) / 1000);
+}
+
+function duration(seconds: number): string {
+  const s = Math.max(0, Math.floor(seconds));
   return s < 60 ? `${s}s` : s < 3600 ? `${Math.floor(s / 60)}m` : s < 86400 ? `${Math.floor(s / 3600)}h` : `${Math.floor(s / 86400)}d`;
 }

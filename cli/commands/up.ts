@@ -42,6 +42,11 @@ export const up: Command = {
       const changed = await client.updateMachine({ params: { machine: name }, body: { ...change, ...(labels && { labels }) } });
       if (changed.needsRestart) ctx.out.note(`The change takes effect at the next start: vps restart ${name}`);
       machine = changed;
+      if (there.state === "running" && there.power === "running" && changed.revision === there.revision && there.observed?.epoch === there.epoch) {
+        ctx.out.done(`${name} is running already`);
+        ctx.out.line(`→ SSH: vps ssh ${name}`);
+        return ctx.out.data(machine);
+      }
       if (there.state !== "running" || there.power !== "running") machine = await client.startMachine({ params: { machine: name } });
     }
     if (ctx.flags["no-wait"]) {

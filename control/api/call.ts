@@ -98,6 +98,15 @@ function check(schemas: { query?: z.ZodType; body?: z.ZodType; output: z.ZodType
   const issue = parsed.error.issues[0]!;
   const unknown = issue.code === "unrecognized_keys" ? issue.keys[0]! : undefined;
   const field = [...issue.path, ...(unknown === undefined ? [] : [unknown])].join(".");
-  const rule = unknown === undefined ? issue.message : "is not a field here";
-  throw new HyperlaneError("INVALID", field ? `${field} ${rule.replace(/^Invalid input: /, "")}.` : `The ${part} ${rule}.`, { ...(field && { field }) });
+  const rule = unknown === undefined ? ruleOf(issue) : "is not a field here";
+  throw new HyperlaneError("INVALID", field ? `${field} ${rule}.` : `The ${part} ${rule}.`, { ...(field && { field }) });
+}
+
+/** What would have been right. Schemas say it themselves where zod's own words would not do. */
+function ruleOf(issue: z.core.$ZodIssue): string {
+  if (issue.code === "invalid_value") return `must be ${issue.values.length === 1 ? "" : "one of "}${issue.values.join(", ")}`;
+  if (issue.code === "invalid_type") return `must be ${/^[aeiou]/.test(issue.expected) ? "an" : "a"} ${issue.expected === "int" ? "whole number" : issue.expected}`;
+  if (issue.code === "too_big" && issue.message.startsWith("Too big")) return `must be at most ${issue.maximum}`;
+  if (issue.code === "too_small" && issue.message.startsWith("Too small")) return `must be at least ${issue.minimum}`;
+  return issue.message.startsWith("Invalid key") && issue.code === "invalid_key" ? (issue.issues[0]?.message ?? issue.message) : issue.message.replace(/^Invalid input: /, "");
 }
