@@ -33,22 +33,48 @@ const ROLES = ["serve", "agent"] as const;
 export async function runHyperlane(argv: string[]): Promise<number> {
   const out = createOutput(argv.includes("--json"));
   try {
-    const { values, positionals } = parseArgs({ args: argv, allowPositionals: true, options: { port: { type: "string" }, subnet: { type: "string" }, zpool: { type: "string" }, cpus: { type: "string" }, guest: { type: "string" }, json: { type: "boolean" }, help: { type: "boolean", short: "h" }, to: { type: "string" } } });
-    if (values.help || !positionals.length || positionals[0] === "help") return out.line(HELP), 0;
+    const { values, positionals } = parseArgs({
+      args: argv,
+      allowPositionals: true,
+      options: {
+        port: { type: "string" },
+        subnet: { type: "string" },
+        zpool: { type: "string" },
+        cpus: { type: "string" },
+        guest: { type: "string" },
+        json: { type: "boolean" },
+        help: { type: "boolean", short: "h" },
+        to: { type: "string" },
+      },
+    });
+    if (values.help || !positionals.length || positionals[0] === "help") return (out.line(HELP), 0);
     switch (positionals[0]) {
-      case "init": return await init(values, out);
-      case "start": return start(out), 0;
-      case "stop": return await stop(out), 0;
-      case "status": return status(out);
-      case "serve": return await foreground("serve");
-      case "agent": return await foreground("agent");
-      case "supervise": return await supervise(positionals[1] as (typeof ROLES)[number]);
-      case "recover": return await recover(out);
-      case "version": return out.line(`hyperlane ${VERSION}`), 0;
-      default: throw new HyperlaneError("USAGE", `There is no command "${positionals[0]}".`, { hint: "`hyperlane --help` shows all. Machines are the business of `vps`." });
+      case "init":
+        return await init(values, out);
+      case "start":
+        return (start(out), 0);
+      case "stop":
+        return (await stop(out), 0);
+      case "status":
+        return status(out);
+      case "serve":
+        return await foreground("serve");
+      case "agent":
+        return await foreground("agent");
+      case "supervise":
+        return await supervise(positionals[1] as (typeof ROLES)[number]);
+      case "recover":
+        return await recover(out);
+      case "version":
+        return (out.line(`hyperlane ${VERSION}`), 0);
+      default:
+        throw new HyperlaneError("USAGE", `There is no command "${positionals[0]}".`, {
+          hint: "`hyperlane --help` shows all. Machines are the business of `vps`.",
+        });
     }
   } catch (thrown) {
-    if ((thrown as { code?: string }).code?.startsWith("ERR_PARSE_ARGS")) return out.error(new HyperlaneError("USAGE", (thrown as Error).message));
+    if ((thrown as { code?: string }).code?.startsWith("ERR_PARSE_ARGS"))
+      return out.error(new HyperlaneError("USAGE", (thrown as Error).message));
     return out.error(toHyperlaneError(thrown));
   }
 }
@@ -56,7 +82,8 @@ export async function runHyperlane(argv: string[]): Promise<number> {
 type Flags = { port?: string; subnet?: string; zpool?: string; cpus?: string; guest?: string };
 
 async function init(flags: Flags, out: ReturnType<typeof createOutput>): Promise<number> {
-  if (process.getuid?.() !== 0) throw new HyperlaneError("FORBIDDEN", "init sets up networks and machines, so it must run as root.", { hint: "sudo hyperlane init" });
+  if (process.getuid?.() !== 0)
+    throw new HyperlaneError("FORBIDDEN", "init sets up networks and machines, so it must run as root.", { hint: "sudo hyperlane init" });
   const port = Number(flags.port ?? 7420);
   const { initControl } = await import("#control/init.ts");
   await stop(out, true);
@@ -68,12 +95,19 @@ async function init(flags: Flags, out: ReturnType<typeof createOutput>): Promise
   for (const file of ["vmlinux", "initramfs", "debian-12.erofs"]) {
     const source = `${from}/${file}`;
     if (!existsSync(source)) continue;
-    if (!existsSync(`${guestDir}/${file}`) || statSync(source).mtimeMs > statSync(`${guestDir}/${file}`).mtimeMs) copyFileSync(source, `${guestDir}/${file}`);
+    if (!existsSync(`${guestDir}/${file}`) || statSync(source).mtimeMs > statSync(`${guestDir}/${file}`).mtimeMs)
+      copyFileSync(source, `${guestDir}/${file}`);
   }
   const before = readJson(`${dir()}/agent.json`) as AgentConfig | undefined;
   const agent: AgentConfig = {
-    node: made.node, address: agentAddress, bridge: before?.bridge ?? "hyperlane0", subnet4: flags.subnet ?? before?.subnet4 ?? "10.77.0.0/16", zpool: flags.zpool ?? before?.zpool ?? null,
-    cpus: flags.cpus === undefined ? (before?.cpus ?? null) : Number(flags.cpus), guestDir, tls: before?.tls ?? made.tls!,
+    node: made.node,
+    address: agentAddress,
+    bridge: before?.bridge ?? "hyperlane0",
+    subnet4: flags.subnet ?? before?.subnet4 ?? "10.77.0.0/16",
+    zpool: flags.zpool ?? before?.zpool ?? null,
+    cpus: flags.cpus === undefined ? (before?.cpus ?? null) : Number(flags.cpus),
+    guestDir,
+    tls: before?.tls ?? made.tls!,
   };
   writeFileDurably(`${dir()}/agent.json`, JSON.stringify(agent));
   if (made.secret) out.done(`Admin token kept in ${writeContext({ url: `http://127.0.0.1:${port}`, token: made.secret })}`);
@@ -89,10 +123,19 @@ async function untilConnected(out: ReturnType<typeof createOutput>, url: string)
   const { createClient } = await import("#sdk/client.ts");
   const { readContext } = await import("#cli/config.ts");
   for (;;) {
-    const nodes = await createClient({ ...readContext(), url }).listNodes().then((n) => n.items, (e: HyperlaneError) => (e.code === "UNAVAILABLE" ? [] : Promise.reject(e)));
+    const nodes = await createClient({ ...readContext(), url })
+      .listNodes()
+      .then(
+        (n) => n.items,
+        (e: HyperlaneError) => (e.code === "UNAVAILABLE" ? [] : Promise.reject(e)),
+      );
     const up = nodes.find((n) => n.connected && n.status);
-    if (up) return out.done(`Node ${up.name} is connected; machines run on ${up.status!.accelerator === "kvm" ? "KVM" : "software emulation"}`);
-    if (Date.now() > deadline) throw new HyperlaneError("TIMEOUT", "The node did not connect within a minute.", { hint: `Look into ${logDir()}/agent.log and ${logDir()}/serve.log.` });
+    if (up)
+      return out.done(`Node ${up.name} is connected; machines run on ${up.status!.accelerator === "kvm" ? "KVM" : "software emulation"}`);
+    if (Date.now() > deadline)
+      throw new HyperlaneError("TIMEOUT", "The node did not connect within a minute.", {
+        hint: `Look into ${logDir()}/agent.log and ${logDir()}/serve.log.`,
+      });
     await Bun.sleep(50);
   }
 }
@@ -119,7 +162,9 @@ function start(out: ReturnType<typeof createOutput>): void {
   mkdirSync(logDir(), { recursive: true, mode: 0o750 });
   for (const role of ROLES) {
     if (supervisor(role)) continue;
-    const pid = spawnDetached([...self(), "supervise", role], `${logDir()}/${role}.log`, { ...(process.env.HYPERLANE_DIR && { HYPERLANE_DIR: process.env.HYPERLANE_DIR }) });
+    const pid = spawnDetached([...self(), "supervise", role], `${logDir()}/${role}.log`, {
+      ...(process.env.HYPERLANE_DIR && { HYPERLANE_DIR: process.env.HYPERLANE_DIR }),
+    });
     const id = identify(pid);
     if (id) writeFileDurably(pidFile(role), JSON.stringify(id));
     out.done(`${role === "serve" ? "Control plane" : "Agent"} started`);
@@ -169,7 +214,10 @@ function status(out: ReturnType<typeof createOutput>): number {
 
 async function foreground(role: (typeof ROLES)[number]): Promise<number> {
   const log = (line: string): void => void process.stderr.write(`${new Date().toISOString()} ${line}\n`);
-  const part = role === "serve" ? await (await import("#control/main.ts")).runControl(dir(), VERSION, log) : await (await import("#agent/main.ts")).runAgent(dir(), VERSION, log);
+  const part =
+    role === "serve"
+      ? await (await import("#control/main.ts")).runControl(dir(), VERSION, log)
+      : await (await import("#agent/main.ts")).runAgent(dir(), VERSION, log);
   return await new Promise((done) => {
     for (const signal of ["SIGTERM", "SIGINT"] as const)
       process.once(signal, () => {

@@ -11,6 +11,7 @@ import { bootId, findByArgument, identify, isAlive } from "#agent/host/process.t
 import { spawnDetached } from "#agent/host/run.ts";
 import { openImages } from "#agent/images/store.ts";
 import { openLanes } from "#agent/machine/lanes.ts";
+import { trimLogs } from "#agent/machine/logs.ts";
 import { openNetwork } from "#agent/network/apply.ts";
 import { startResolver } from "#agent/network/dns.ts";
 import { gateway4, gateway6 } from "#agent/network/plan.ts";
@@ -38,12 +39,24 @@ const BOOT_TIMEOUT_MS = 120_000;
 
 export async function runAgent(dir: string, version: string, log: (line: string) => void): Promise<{ close(): void }> {
   const raw = readJson(`${dir}/agent.json`);
-  if (raw === undefined) throw new HyperlaneError("NOT_FOUND", `There is no "${dir}/agent.json": this host is no node yet.`, { hint: "Run `hyperlane init` first." });
+  if (raw === undefined)
+    throw new HyperlaneError("NOT_FOUND", `There is no "${dir}/agent.json": this host is no node yet.`, {
+      hint: "Run `hyperlane init` first.",
+    });
   const config = Config.parse(raw);
-  const paths = { recordsDir: `${dir}/machines`, disksDir: `${dir}/disks`, logsDir: `${dir}/logs`, runDir: `/run/hyperlane/${config.node}` };
+  const paths = {
+    recordsDir: `${dir}/machines`,
+    disksDir: `${dir}/disks`,
+    logsDir: `${dir}/logs`,
+    runDir: `/run/hyperlane/${config.node}`,
+  };
   mkdirSync(paths.runDir, { recursive: true, mode: 0o711 });
   const kernel = { kernel: `${config.guestDir}/vmlinux`, initramfs: `${config.guestDir}/initramfs` };
-  for (const file of Object.values(kernel)) if (!existsSync(file)) throw new HyperlaneError("NOT_FOUND", `The guest kernel's "${file}" is missing.`, { hint: "Run ./quickstart, or `scripts/main.ts guest`." });
+  for (const file of Object.values(kernel))
+    if (!existsSync(file))
+      throw new HyperlaneError("NOT_FOUND", `The guest kernel's "${file}" is missing.`, {
+        hint: "Run ./quickstart, or `scripts/main.ts guest`.",
+      });
 
   const images = openImages(`${dir}/images`);
   if (existsSync(`${config.guestDir}/debian-12.erofs`)) await images.importFile("debian:12", `${config.guestDir}/debian-12.erofs`);
@@ -52,18 +65,47 @@ export async function runAgent(dir: string, version: string, log: (line: string)
   const accelerator = await accelerate(dir, kernel);
   log(`Machines run on ${accelerator.accelerator}: ${accelerator.reason}.`);
   const runtime = createQemu({
-    spawn: spawnDetached, identify, isAlive, findByArgument,
+    spawn: spawnDetached,
+    identify,
+    isAlive,
+    findByArgument,
     confine: (id, pid, limits) => enterCgroup(`${config.node}.${id}`, pid, limits),
     tail: (path) => (existsSync(path) ? readFileSync(path, "utf8").trim().split("\n").slice(-3).join("; ") : ""),
   });
-  const lanes = openLanes({ node: config.node, ...paths, runtime, storage, images, network, kernel, accelerator: accelerator.accelerator, tscKhz: tscKhz(), bootTimeoutMs: BOOT_TIMEOUT_MS, log });
+  const lanes = openLanes({
+    node: config.node,
+    ...paths,
+    runtime,
+    storage,
+    images,
+    network,
+    kernel,
+    accelerator: accelerator.accelerator,
+    tscKhz: tscKhz(),
+    bootTimeoutMs: BOOT_TIMEOUT_MS,
+    log,
+  });
   await lanes.recover();
   const resolver = await startResolver([gateway4(network.network), gateway6(network.network)], lanes.names);
   const size = hostSize();
   const boot = bootId();
-  const status = (): NodeStatus => ({ version, bootId: boot, cpu: config.cpus ?? size.cpu, memoryMib: size.memoryMib, ...storage.space(), accelerator: accelerator.accelerator, acceleratorReason: accelerator.reason, storage: storage.kind, runtimes: [runtime.name], images: images.list() });
-  const server = await startAgentServer({ node: config.node, lanes, images, logsDir: paths.logsDir, status, tls: config.tls, log }, config.address);
-  const housekeeping = setInterval(() => images.trimLogs(paths.logsDir, LOG_MAX_BYTES), HOUSEKEEPING_MS);
+  const status = (): NodeStatus => ({
+    version,
+    bootId: boot,
+    cpu: config.cpus ?? size.cpu,
+    memoryMib: size.memoryMib,
+    ...storage.space(),
+    accelerator: accelerator.accelerator,
+    acceleratorReason: accelerator.reason,
+    storage: storage.kind,
+    runtimes: [runtime.name],
+    images: images.list(),
+  });
+  const server = await startAgentServer(
+    { node: config.node, lanes, images, logsDir: paths.logsDir, status, tls: config.tls, log },
+    config.address,
+  );
+  const housekeeping = setInterval(() => trimLogs(paths.logsDir, LOG_MAX_BYTES), HOUSEKEEPING_MS);
   log(`The agent of ${config.node} listens on ${config.address}.`);
   return {
     close(): void {

@@ -1,5 +1,12 @@
 /** The agent's gRPC server. Only the control plane's certificate is let in. */
-import { Server, ServerCredentials, type sendUnaryData, type ServerDuplexStream, type ServerUnaryCall, type ServerWritableStream } from "@grpc/grpc-js";
+import {
+  Server,
+  ServerCredentials,
+  type sendUnaryData,
+  type ServerDuplexStream,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+} from "@grpc/grpc-js";
 import { ERRORS, toHyperlaneError } from "#contract/errors.ts";
 import type { NodeStatus } from "#contract/resources/other.ts";
 import { MESSAGE_MAX_BYTES, PROTOCOL, serviceDefinition, speaks, type Desired, type Observation } from "#contract/wire/agent.ts";
@@ -8,7 +15,15 @@ import type { Images } from "#agent/images/store.ts";
 import type { Lanes } from "#agent/machine/lanes.ts";
 import { openStream } from "./streams.ts";
 
-type Deps = { node: string; lanes: Lanes; images: Images; logsDir: string; status(): NodeStatus; tls: { ca: string; key: string; cert: string }; log(line: string): void };
+type Deps = {
+  node: string;
+  lanes: Lanes;
+  images: Images;
+  logsDir: string;
+  status(): NodeStatus;
+  tls: { ca: string; key: string; cert: string };
+  log(line: string): void;
+};
 type AnyCall = ServerUnaryCall<unknown, unknown>;
 
 const HEARTBEAT_MS = 5_000;
@@ -22,11 +37,17 @@ export async function startAgentServer(deps: Deps, address: string): Promise<{ p
         admit(call);
         return work(call.request as never);
       })
-      .then((value) => reply(null, value), (thrown) => reply(grpcError(thrown)));
+      .then(
+        (value) => reply(null, value),
+        (thrown) => reply(grpcError(thrown)),
+      );
   };
   server.addService(serviceDefinition() as never, {
     Hello: unary(({ protocol }: { protocol: { major: number; minor: number } }) => {
-      if (!speaks(protocol)) deps.log(`A control plane with protocol ${protocol.major}.${protocol.minor} was answered; this agent speaks ${PROTOCOL.major}.${PROTOCOL.minor}.`);
+      if (!speaks(protocol))
+        deps.log(
+          `A control plane with protocol ${protocol.major}.${protocol.minor} was answered; this agent speaks ${PROTOCOL.major}.${PROTOCOL.minor}.`,
+        );
       return { protocol: PROTOCOL, node: deps.node };
     }),
     Apply: unary(({ machines, removeImages }: { machines: Desired[]; removeImages: string[] }) => {
@@ -39,8 +60,14 @@ export async function startAgentServer(deps: Deps, address: string): Promise<{ p
     Open: (call: ServerDuplexStream<Buffer, Buffer>) => open(deps, call),
   });
   const { ca, key, cert } = deps.tls;
-  const credentials = ServerCredentials.createSsl(Buffer.from(ca), [{ private_key: Buffer.from(key), cert_chain: Buffer.from(cert) }], true);
-  const port = await new Promise<number>((done, fail) => server.bindAsync(address, credentials, (error, bound) => (error ? fail(error) : done(bound))));
+  const credentials = ServerCredentials.createSsl(
+    Buffer.from(ca),
+    [{ private_key: Buffer.from(key), cert_chain: Buffer.from(cert) }],
+    true,
+  );
+  const port = await new Promise<number>((done, fail) =>
+    server.bindAsync(address, credentials, (error, bound) => (error ? fail(error) : done(bound))),
+  );
   return { port, close: () => server.forceShutdown() };
 }
 
@@ -63,11 +90,13 @@ function observe(deps: Deps, call: ServerWritableStream<unknown, Observation>): 
   }
   const pending = new Set<string>();
   let sequence = 0;
-  const send = (full: boolean, status: NodeStatus | null, ids: Iterable<string>): void => void call.write({ sequence: ++sequence, status, full, machines: list(ids) });
-  const list = (ids: Iterable<string>) => [...ids].flatMap((id) => {
-    const observed = deps.lanes.observe(id);
-    return observed ? [{ id, observed }] : [];
-  });
+  const send = (full: boolean, status: NodeStatus | null, ids: Iterable<string>): void =>
+    void call.write({ sequence: ++sequence, status, full, machines: list(ids) });
+  const list = (ids: Iterable<string>) =>
+    [...ids].flatMap((id) => {
+      const observed = deps.lanes.observe(id);
+      return observed ? [{ id, observed }] : [];
+    });
   let scheduled = false;
   const flush = (): void => {
     scheduled = false;
@@ -106,7 +135,10 @@ function open(deps: Deps, call: ServerDuplexStream<Buffer, Buffer>): void {
     if (!over) stream?.close();
     over = true;
   };
-  call.on("cancelled", end).on("error", end).on("end", () => call.end());
+  call
+    .on("cancelled", end)
+    .on("error", end)
+    .on("end", () => call.end());
 }
 
 async function stats(deps: Deps, id: string) {

@@ -12,7 +12,12 @@ type Duplex = ServerDuplexStream<Buffer, Buffer>;
 const CHUNK = 16384;
 
 /** Starts what the first message asks for; returns what takes the later ones. */
-export function openStream(call: Duplex, first: Buffer, lanes: Lanes, logsDir: string): { take(type: number, payload: Buffer): void; close(): void } {
+export function openStream(
+  call: Duplex,
+  first: Buffer,
+  lanes: Lanes,
+  logsDir: string,
+): { take(type: number, payload: Buffer): void; close(): void } {
   const request = OpenRequest.parse(JSON.parse(first.toString()));
   const lane = lanes.get(request.machine);
   if (!lane) throw new HyperlaneError("NOT_FOUND", "This machine is not on this node.");
@@ -67,7 +72,8 @@ function tunnel(call: Duplex, lane: Lane, port: number) {
   });
   return {
     take(type: number, payload: Buffer): void {
-      if (type === F.STDIN) socket.write(payload, () => void (ended || call.write(encodeMessage(F.CREDIT_BACK, encodeU32(payload.length)))));
+      if (type === F.STDIN)
+        socket.write(payload, () => void (ended || call.write(encodeMessage(F.CREDIT_BACK, encodeU32(payload.length)))));
       if (type === F.EOF) socket.end();
       if (type === F.CREDIT) {
         credit += payload.readUInt32LE(0);

@@ -5,8 +5,14 @@ import { COMMANDS } from "#cli/table.ts";
 export function completionScript(shell: string | undefined): string {
   const names = Object.keys(COMMANDS);
   const firsts = [...new Set([...names.map((n) => n.split(" ")[0]!), "completion", "version", "help"])].filter((n) => n !== "ssh-proxy");
-  const nested = Object.entries(Object.groupBy(names.filter((n) => n.includes(" ")), (n) => n.split(" ")[0]!)).map(([first, list]) => [first, list!.map((n) => n.split(" ")[1]!)] as const);
-  const seconds = (render: (first: string, words: string) => string): string => nested.map(([first, words]) => render(first, words.join(" "))).join("\n");
+  const nested = Object.entries(
+    Object.groupBy(
+      names.filter((n) => n.includes(" ")),
+      (n) => n.split(" ")[0]!,
+    ),
+  ).map(([first, list]) => [first, list!.map((n) => n.split(" ")[1]!)] as const);
+  const seconds = (render: (first: string, words: string) => string): string =>
+    nested.map(([first, words]) => render(first, words.join(" "))).join("\n");
   switch (shell) {
     case "bash":
       return `_vps() {
@@ -40,6 +46,8 @@ ${seconds((f, w) => `complete -c vps -n "__fish_seen_subcommand_from ${f}" -f -a
 complete -c vps -n "__fish_seen_subcommand_from completion" -f -a "bash zsh fish"
 complete -c vps -n "not __fish_use_subcommand" -a "(vps list -q 2>/dev/null)"`;
     default:
-      throw new HyperlaneError("USAGE", shell === undefined ? "For which shell?" : `There is no completion for "${shell}".`, { hint: 'Try: source <(vps completion bash); there is bash, zsh and fish.' });
+      throw new HyperlaneError("USAGE", shell === undefined ? "For which shell?" : `There is no completion for "${shell}".`, {
+        hint: "Try: source <(vps completion bash); there is bash, zsh and fish.",
+      });
   }
 }

@@ -18,7 +18,10 @@ export function readContext(): Context {
     try {
       file = JSON.parse(readFileSync(path, "utf8")) as Partial<Context>;
     } catch (cause) {
-      throw new HyperlaneError("INVALID", `"${path}" is not JSON.`, { hint: `Remove it and run \`hyperlane init\` again, or set HYPERLANE_URL and HYPERLANE_TOKEN.`, cause });
+      throw new HyperlaneError("INVALID", `"${path}" is not JSON.`, {
+        hint: `Remove it and run \`hyperlane init\` again, or set HYPERLANE_URL and HYPERLANE_TOKEN.`,
+        cause,
+      });
     }
   const token = process.env.HYPERLANE_TOKEN ?? file.token;
   if (!token) throw new HyperlaneError("UNAUTHENTICATED", "There is no API token.");

@@ -8,7 +8,15 @@ import { completionScript } from "#cli/completion.ts";
 import { commandHelp, overview, suggestion } from "#cli/help.ts";
 import { COMMANDS } from "#cli/table.ts";
 
-const ALIASES: Record<string, string> = { ls: "list", ps: "list", rm: "destroy", "image ls": "image list", "snapshot ls": "snapshot list", "node ls": "node list", "token ls": "token list" };
+const ALIASES: Record<string, string> = {
+  ls: "list",
+  ps: "list",
+  rm: "destroy",
+  "image ls": "image list",
+  "snapshot ls": "snapshot list",
+  "node ls": "node list",
+  "token ls": "token list",
+};
 
 export async function runVps(argv: string[]): Promise<number> {
   const dashes = argv.indexOf("--");
@@ -19,7 +27,8 @@ export async function runVps(argv: string[]): Promise<number> {
   const end = (thrown: unknown): number => {
     if ((thrown as NodeJS.ErrnoException | null)?.code === "EPIPE") return 141;
     const error = toHyperlaneError(thrown);
-    if (error.code === "BUG" && process.env.HYPERLANE_DEBUG) out.note(String(error.cause instanceof Error ? error.cause.stack : error.stack));
+    if (error.code === "BUG" && process.env.HYPERLANE_DEBUG)
+      out.note(String(error.cause instanceof Error ? error.cause.stack : error.stack));
     return out.error(error);
   };
   for (const event of ["uncaughtException", "unhandledRejection"]) process.on(event, (thrown) => process.exit(end(thrown)));
@@ -70,16 +79,29 @@ function nameEnd({ flags = {} }: Command, words: string[]): number {
 }
 
 async function run(command: Command, words: string[], rest: string[], out: ReturnType<typeof createOutput>): Promise<number> {
-  const options = Object.fromEntries(Object.entries(command.flags ?? {}).map(([name, { type, short, multiple }]) => [name, { type, ...(short && { short }), ...(multiple && { multiple }) }]));
+  const options = Object.fromEntries(
+    Object.entries(command.flags ?? {}).map(([name, { type, short, multiple }]) => [
+      name,
+      { type, ...(short && { short }), ...(multiple && { multiple }) },
+    ]),
+  );
   let parsed;
   try {
     parsed = parseArgs({ args: words, options, allowPositionals: true });
   } catch (cause) {
-    throw new HyperlaneError("USAGE", (cause as Error).message.split(/\. |\n/)[0]!.replace(/\.?$/, "."), { hint: `See: vps ${command.name} --help`, cause });
+    throw new HyperlaneError("USAGE", (cause as Error).message.split(/\. |\n/)[0]!.replace(/\.?$/, "."), {
+      hint: `See: vps ${command.name} --help`,
+      cause,
+    });
   }
   const [least, most] = command.args;
   const count = parsed.positionals.length;
-  if (count < least || count > most) throw new HyperlaneError("USAGE", count < least ? `Something is missing: ${command.usage}` : `"${parsed.positionals[most]}" is too much: ${command.usage}`, { hint: `See: vps ${command.name} --help` });
+  if (count < least || count > most)
+    throw new HyperlaneError(
+      "USAGE",
+      count < least ? `Something is missing: ${command.usage}` : `"${parsed.positionals[most]}" is too much: ${command.usage}`,
+      { hint: `See: vps ${command.name} --help` },
+    );
   const [{ createClient }, { readContext }] = await Promise.all([import("#sdk/client.ts"), import("#cli/config.ts")]);
   const client = lazily(() => createClient(readContext()));
   return (await command.run({ args: parsed.positionals, rest, flags: parsed.values as never, out, client })) ?? 0;

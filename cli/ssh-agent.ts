@@ -36,7 +36,8 @@ export async function serveAgent(path: string, key: ReturnType<typeof createKey>
     });
   });
   const answer = (message: Buffer): Buffer => {
-    if (message[0] === REQUEST_IDENTITIES) return Buffer.concat([Buffer.from([IDENTITIES_ANSWER]), sshU32(1), sshString(blob), sshString(CERT_TYPE)]);
+    if (message[0] === REQUEST_IDENTITIES)
+      return Buffer.concat([Buffer.from([IDENTITIES_ANSWER]), sshU32(1), sshString(blob), sshString(CERT_TYPE)]);
     if (message[0] === SIGN_REQUEST) {
       const keyLength = message.readUInt32BE(1);
       const data = message.subarray(9 + keyLength, 9 + keyLength + message.readUInt32BE(5 + keyLength));

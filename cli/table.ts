@@ -2,14 +2,19 @@
 import type { Command } from "#cli/command.ts";
 
 type Row = { group: "Machines" | "Inside" | "Disks and images" | "System"; summary: string; load: () => Promise<Command> };
-const machines = (name: string) => () => import("./commands/machines.ts").then((m) => [m.list, m.show, m.scale, m.destroy, ...m.powerCommands].find((c) => c.name === name)!);
+const machines = (name: string) => () =>
+  import("./commands/machines.ts").then((m) => [m.list, m.show, m.scale, m.destroy, ...m.powerCommands].find((c) => c.name === name)!);
 const misc = (name: string) => () => import("./commands/misc.ts").then((m) => Object.values(m).find((c) => c.name === name)!);
 const tokens = (name: string) => () => import("./commands/tokens.ts").then((m) => Object.values(m).find((c) => c.name === name)!);
 const ssh = (name: string) => () => import("./commands/ssh.ts").then((m) => [m.ssh, m.sshProxy, m.sshConfig].find((c) => c.name === name)!);
 
 export const COMMANDS = {
   init: { group: "Machines", summary: "Write a hyperlane.yaml for this project", load: misc("init") },
-  up: { group: "Machines", summary: "Create a machine, or bring it to what you ask for", load: () => import("./commands/up.ts").then((m) => m.up) },
+  up: {
+    group: "Machines",
+    summary: "Create a machine, or bring it to what you ask for",
+    load: () => import("./commands/up.ts").then((m) => m.up),
+  },
   list: { group: "Machines", summary: "List machines", load: machines("list") },
   show: { group: "Machines", summary: "Everything about one machine", load: machines("show") },
   scale: { group: "Machines", summary: "Change CPU and RAM", load: machines("scale") },
@@ -38,5 +43,9 @@ export const COMMANDS = {
   "token list": { group: "System", summary: "List API tokens", load: tokens("token list") },
   "token create": { group: "System", summary: "Make an API token", load: tokens("token create") },
   "token rm": { group: "System", summary: "Revoke an API token", load: tokens("token rm") },
-  doctor: { group: "System", summary: "Check this host, and say what to do", load: () => import("./commands/doctor.ts").then((m) => m.doctor) },
+  doctor: {
+    group: "System",
+    summary: "Check this host, and say what to do",
+    load: () => import("./commands/doctor.ts").then((m) => m.doctor),
+  },
 } satisfies Record<string, Row>;

@@ -13,25 +13,38 @@ export async function waitFor(client: Client, id: string, out: Output, done: (ma
   let hinted = false;
   let last: Machine | undefined;
   let wake = Promise.withResolvers<void>();
-  const stream = await client.stream("watchEvents", {}, {
-    message: () => {},
-    text: (text) => {
-      if ((JSON.parse(text) as { subject: string }).subject === id) wake.resolve();
+  const stream = await client.stream(
+    "watchEvents",
+    {},
+    {
+      message: () => {},
+      text: (text) => {
+        if ((JSON.parse(text) as { subject: string }).subject === id) wake.resolve();
+      },
+      close: () => wake.resolve(),
     },
-    close: () => wake.resolve(),
-  });
+  );
   try {
     for (;;) {
       wake = Promise.withResolvers();
       last = await client.getMachine({ params: { machine: id } });
       if (done(last)) return last;
-      if (last.state === "failed") throw new HyperlaneError("FAILED", `"${last.name}" failed: ${last.reason ?? "no reason was given"}.`, { hint: `\`vps logs ${last.name}\` shows its console; \`vps start ${last.name}\` tries again.` });
+      if (last.state === "failed")
+        throw new HyperlaneError("FAILED", `"${last.name}" failed: ${last.reason ?? "no reason was given"}.`, {
+          hint: `\`vps logs ${last.name}\` shows its console; \`vps start ${last.name}\` tries again.`,
+        });
       const waited = Date.now() - started;
       if (waited > PATIENCE_MS && !hinted) {
         hinted = true;
-        out.note(`Still waiting: "${last.name}" is ${last.state}${last.reason ? ` (${last.reason})` : ""}. Ctrl-C leaves it to go on; \`vps show ${last.name}\` tells how far it is.`);
+        out.note(
+          `Still waiting: "${last.name}" is ${last.state}${last.reason ? ` (${last.reason})` : ""}. Ctrl-C leaves it to go on; \`vps show ${last.name}\` tells how far it is.`,
+        );
       }
-      if (waited > LIMIT_MS) throw new HyperlaneError("TIMEOUT", `"${last.name}" is still ${last.state} after ${LIMIT_MS / 60_000} minutes${last.reason ? `: ${last.reason}` : ""}.`);
+      if (waited > LIMIT_MS)
+        throw new HyperlaneError(
+          "TIMEOUT",
+          `"${last.name}" is still ${last.state} after ${LIMIT_MS / 60_000} minutes${last.reason ? `: ${last.reason}` : ""}.`,
+        );
       await Promise.race([wake.promise, Bun.sleep(1000)]);
     }
   } finally {

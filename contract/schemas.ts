@@ -5,12 +5,28 @@ import { Machine, MachineCreate, MachineUpdate } from "./resources/machine.ts";
 import { MACHINE_STATES, type MachineState } from "./resources/states.ts";
 import type { OperationName } from "./operations.ts";
 
-const count = (max: number, fallback: number) => z.coerce.number().int("must be a whole number").min(1, "must be at least 1").max(max, `must be at most ${max}`).default(fallback);
-const flag = z.enum(["true", "false"]).default("false").transform((v) => v === "true");
+const count = (max: number, fallback: number) =>
+  z.coerce.number().int("must be a whole number").min(1, "must be at least 1").max(max, `must be at most ${max}`).default(fallback);
+const flag = z
+  .enum(["true", "false"])
+  .default("false")
+  .transform((v) => v === "true");
 const none = z.strictObject({});
 const page = <T extends z.ZodType>(item: T) => z.object({ items: z.array(item), next: z.string().nullable() });
-const stats = z.object({ uptimeS: z.number(), memoryMib: z.number(), memoryFreeMib: z.number(), load1: z.number(), diskMib: z.number(), diskFreeMib: z.number() });
-const path = z.string().min(1, "must not be empty").max(4000, "must be at most 4000 characters").refine((p) => p.startsWith("/"), "must be an absolute path").refine((p) => !p.includes("\0"), "must not hold NUL");
+const stats = z.object({
+  uptimeS: z.number(),
+  memoryMib: z.number(),
+  memoryFreeMib: z.number(),
+  load1: z.number(),
+  diskMib: z.number(),
+  diskFreeMib: z.number(),
+});
+const path = z
+  .string()
+  .min(1, "must not be empty")
+  .max(4000, "must be at most 4000 characters")
+  .refine((p) => p.startsWith("/"), "must be an absolute path")
+  .refine((p) => !p.includes("\0"), "must not hold NUL");
 
 type Schema = { query?: z.ZodType; body?: z.ZodType; output: z.ZodType };
 
@@ -23,7 +39,10 @@ export const SCHEMAS = {
     query: z.strictObject({
       limit: count(1000, 100),
       after: z.string().optional(),
-      label: z.string().regex(/^[^=]+(=.*)?$/, "must be KEY or KEY=VALUE").optional(),
+      label: z
+        .string()
+        .regex(/^[^=]+(=.*)?$/, "must be KEY or KEY=VALUE")
+        .optional(),
       state: z.enum(MACHINE_STATES as [MachineState, ...MachineState[]]).optional(),
     }),
     output: page(Machine),
@@ -37,22 +56,63 @@ export const SCHEMAS = {
   restartMachine: { body: none, output: Machine },
   pauseMachine: { body: none, output: Machine },
   resumeMachine: { body: none, output: Machine },
-  exposeMachine: { body: z.strictObject({ port: z.int().min(1, "must be at least 1").max(65535, "must be at most 65535"), hostPort: z.int().min(1, "must be at least 1").max(65535, "must be at most 65535").optional(), protocol: z.enum(["tcp", "udp"]).default("tcp") }), output: Machine },
+  exposeMachine: {
+    body: z.strictObject({
+      port: z.int().min(1, "must be at least 1").max(65535, "must be at most 65535"),
+      hostPort: z.int().min(1, "must be at least 1").max(65535, "must be at most 65535").optional(),
+      protocol: z.enum(["tcp", "udp"]).default("tcp"),
+    }),
+    output: Machine,
+  },
   unexposeMachine: { output: Machine },
-  sshCertificate: { body: z.strictObject({ publicKey: z.string().max(1000).regex(/^ssh-ed25519 [A-Za-z0-9+/=]+( .*)?$/, "must be an OpenSSH ed25519 public key") }), output: z.object({ certificate: z.string(), hostCa: z.string(), hostAlias: z.string(), expiresAt: z.int() }) },
+  sshCertificate: {
+    body: z.strictObject({
+      publicKey: z
+        .string()
+        .max(1000)
+        .regex(/^ssh-ed25519 [A-Za-z0-9+/=]+( .*)?$/, "must be an OpenSSH ed25519 public key"),
+    }),
+    output: z.object({ certificate: z.string(), hostCa: z.string(), hostAlias: z.string(), expiresAt: z.int() }),
+  },
   machineStats: { output: stats },
-  machineLogs: { query: z.strictObject({ follow: flag, source: z.enum(["console", "workload"]).default("console"), tail: z.coerce.number().int().min(0).max(1_000_000).default(1000) }), output: z.unknown() },
+  machineLogs: {
+    query: z.strictObject({
+      follow: flag,
+      source: z.enum(["console", "workload"]).default("console"),
+      tail: z.coerce.number().int().min(0).max(1_000_000).default(1000),
+    }),
+    output: z.unknown(),
+  },
   machineExec: {
     query: z.strictObject({
-      argv: z.string().transform((text, ctx) => { const parsed = z.array(z.string().refine((a) => !a.includes("\0"), "must not hold NUL")).min(1).max(1000).safeParse(parseJson(text)); if (parsed.success) return parsed.data; ctx.addIssue("must be a JSON array of 1 to 1000 strings"); return z.NEVER; }),
-      tty: flag, stdin: flag, rows: count(1000, 24), cols: count(1000, 80),
-      user: z.string().max(64).regex(/^[a-z_][a-z0-9_-]*$/, "must be a user name").default("root"),
+      argv: z.string().transform((text, ctx) => {
+        const parsed = z
+          .array(z.string().refine((a) => !a.includes("\0"), "must not hold NUL"))
+          .min(1)
+          .max(1000)
+          .safeParse(parseJson(text));
+        if (parsed.success) return parsed.data;
+        ctx.addIssue("must be a JSON array of 1 to 1000 strings");
+        return z.NEVER;
+      }),
+      tty: flag,
+      stdin: flag,
+      rows: count(1000, 24),
+      cols: count(1000, 80),
+      user: z
+        .string()
+        .max(64)
+        .regex(/^[a-z_][a-z0-9_-]*$/, "must be a user name")
+        .default("root"),
       workdir: path.optional(),
     }),
     output: z.unknown(),
   },
   machineCopy: { query: z.strictObject({ direction: z.enum(["in", "out"]), path }), output: z.unknown() },
-  machineTunnel: { query: z.strictObject({ port: z.coerce.number().int().min(1, "must be at least 1").max(65535, "must be at most 65535") }), output: z.unknown() },
+  machineTunnel: {
+    query: z.strictObject({ port: z.coerce.number().int().min(1, "must be at least 1").max(65535, "must be at most 65535") }),
+    output: z.unknown(),
+  },
   listSnapshots: { output: page(Snapshot) },
   createSnapshot: { body: SnapshotCreate, output: Snapshot },
   restoreSnapshot: { body: none, output: Machine },
@@ -61,7 +121,10 @@ export const SCHEMAS = {
   createImage: { body: ImageCreate, output: Image },
   removeImage: { output: Image },
   listNodes: { output: page(Node) },
-  listEvents: { query: z.strictObject({ after: z.coerce.number().int().min(0).default(0), limit: count(1000, 100), subject: z.string().optional() }), output: page(Event) },
+  listEvents: {
+    query: z.strictObject({ after: z.coerce.number().int().min(0).default(0), limit: count(1000, 100), subject: z.string().optional() }),
+    output: page(Event),
+  },
   watchEvents: { query: z.strictObject({ after: z.coerce.number().int().min(0).optional() }), output: z.unknown() },
   listTokens: { output: page(Token) },
   createToken: { body: TokenCreate, output: Token.extend({ secret: z.string() }) },

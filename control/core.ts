@@ -26,7 +26,9 @@ export async function startCore({ store, clock, identityOf, apply, fatal, log }:
   const orphans = new Map<string, string[]>();
   const sessions = new Map<string, Session>();
   const loop = createLoop({
-    store, clock, log,
+    store,
+    clock,
+    log,
     desired: (machine) => desiredOf(store.state, machine, identityOf),
     agents: { apply, orphans: () => [...orphans].flatMap(([node, ids]) => ids.map((machine) => ({ node, machine }))) },
   });
@@ -36,7 +38,11 @@ export async function startCore({ store, clock, identityOf, apply, fatal, log }:
   };
   const unsubscribe = store.subscribe(() => loop.wake());
   // Nothing that was connected before this start is known to be so now.
-  await store.append([...store.state.node.values()].filter((n) => n.connected).map((n) => ({ type: "v1.NodeLost" as const, subject: n.id, actor: "reconcile", data: { reason: "the control plane restarted" } })));
+  await store.append(
+    [...store.state.node.values()]
+      .filter((n) => n.connected)
+      .map((n) => ({ type: "v1.NodeLost" as const, subject: n.id, actor: "reconcile", data: { reason: "the control plane restarted" } })),
+  );
   return {
     /** A connection to a node. It replaces the one before; what that one still says is not heard. */
     session(node: string): Session {
@@ -69,9 +75,21 @@ export async function startCore({ store, clock, identityOf, apply, fatal, log }:
 /** The document for a machine's agent. The identity is made anew each time: keys are not kept. */
 export function desiredOf(state: State, m: StoredMachine, identityOf: SshCa["hostIdentity"]): Desired {
   const snapshots = [...(state.snapshotsOf.get(m.id) ?? [])].filter((id) => state.snapshot.get(id)!.state !== "removing");
-  const images = [...state.image.values()].filter((i) => i.from === m.id && i.state === "creating").map((i) => ({ id: i.id, name: i.name }));
+  const images = [...state.image.values()]
+    .filter((i) => i.from === m.id && i.state === "creating")
+    .map((i) => ({ id: i.id, name: i.name }));
   return {
-    id: m.id, name: m.name, revision: m.revision, epoch: m.epoch, power: m.destroying ? "absent" : m.state === "failed" ? "stopped" : m.power, spec: m.spec, slot: m.slot,
-    exposures: m.exposures, snapshots, restore: m.restore, images, identity: m.destroying ? null : identityOf(m),
+    id: m.id,
+    name: m.name,
+    revision: m.revision,
+    epoch: m.epoch,
+    power: m.destroying ? "absent" : m.state === "failed" ? "stopped" : m.power,
+    spec: m.spec,
+    slot: m.slot,
+    exposures: m.exposures,
+    snapshots,
+    restore: m.restore,
+    images,
+    identity: m.destroying ? null : identityOf(m),
   };
 }

@@ -15,7 +15,13 @@ export async function initControl({ dir, port, agentAddress, nodeName }: InitOpt
   const path = `${dir}/control.json`;
   if (!existsSync(path)) {
     const ca = await createCa();
-    const config: ControlConfig = { hostname: "127.0.0.1", port, ca, identity: await issueCertificate(ca, "control"), ssh: generateSshCaKeys() };
+    const config: ControlConfig = {
+      hostname: "127.0.0.1",
+      port,
+      ca,
+      identity: await issueCertificate(ca, "control"),
+      ssh: generateSshCaKeys(),
+    };
     writeFileSync(path, JSON.stringify(config), { mode: 0o600, flag: "wx" });
   }
   const { ca } = ControlConfig.parse(await Bun.file(path).json());
@@ -23,10 +29,14 @@ export async function initControl({ dir, port, agentAddress, nodeName }: InitOpt
   try {
     const known = [...store.state.node.values()].find((n) => n.name === nodeName);
     const node = known?.id ?? newId("n");
-    if (!known) await store.append([{ type: "v1.NodeEnrolled", subject: node, actor: "init", data: { name: nodeName, address: agentAddress } }]);
+    if (!known)
+      await store.append([{ type: "v1.NodeEnrolled", subject: node, actor: "init", data: { name: nodeName, address: agentAddress } }]);
     const admin = [...store.state.token.values()].some((t) => t.name === "admin");
     const fresh = admin ? null : createSecret();
-    if (fresh) await store.append([{ type: "v1.TokenCreated", subject: newId("t"), actor: "init", data: { name: "admin", role: "admin", hash: fresh.hash } }]);
+    if (fresh)
+      await store.append([
+        { type: "v1.TokenCreated", subject: newId("t"), actor: "init", data: { name: "admin", role: "admin", hash: fresh.hash } },
+      ]);
     return { node, secret: fresh?.secret ?? null, tls: { ca: ca.cert, ...(await issueCertificate(ca, node)) } };
   } finally {
     store.close();

@@ -10,7 +10,13 @@ import { openStore } from "#control/store/store.ts";
 import { startCore } from "./core.ts";
 
 const Pem = z.object({ key: z.string(), cert: z.string() });
-export const ControlConfig = z.object({ hostname: z.string(), port: z.int(), ca: Pem, identity: Pem, ssh: z.object({ user: z.string(), host: z.string() }) });
+export const ControlConfig = z.object({
+  hostname: z.string(),
+  port: z.int(),
+  ca: Pem,
+  identity: Pem,
+  ssh: z.object({ user: z.string(), host: z.string() }),
+});
 export type ControlConfig = z.infer<typeof ControlConfig>;
 
 const ANSWERS_KEPT_MS = 24 * 3600 * 1000;
@@ -25,13 +31,24 @@ export async function runControl(dir: string, version: string, log: (line: strin
     process.exit(1);
   };
   const core = await startCore({
-    store, fatal, log,
+    store,
+    fatal,
+    log,
     identityOf: (machine) => ssh.hostIdentity(machine),
-    clock: { now: Date.now, after: (ms, run) => { const t = setTimeout(run, ms); return () => clearTimeout(t); } },
+    clock: {
+      now: Date.now,
+      after: (ms, run) => {
+        const t = setTimeout(run, ms);
+        return () => clearTimeout(t);
+      },
+    },
     apply: (node, machines, images) => connections.apply(node, machines, images),
   });
   const connections = createConnections({ ca: config.ca.cert, identity: config.identity, log, session: core.session });
-  const server = startServer({ store, ssh, connections, version, startedAt: Date.now(), now: Date.now, newId }, { hostname: config.hostname, port: config.port, log });
+  const server = startServer(
+    { store, ssh, connections, version, startedAt: Date.now(), now: Date.now, newId },
+    { hostname: config.hostname, port: config.port, log },
+  );
   for (const node of store.state.node.values()) connections.add(node);
   const housekeeping = setInterval(() => store.forgetAnswers(Date.now() - ANSWERS_KEPT_MS), HOUSEKEEPING_MS);
   log(`The control plane listens on http://${config.hostname}:${server.port}.`);
@@ -52,7 +69,10 @@ function readConfig(dir: string): ControlConfig {
   try {
     text = readFileSync(`${dir}/control.json`, "utf8");
   } catch (cause) {
-    throw new HyperlaneError("NOT_FOUND", `There is no "${dir}/control.json": this host has no control plane yet.`, { hint: "Run `hyperlane init` first.", cause });
+    throw new HyperlaneError("NOT_FOUND", `There is no "${dir}/control.json": this host has no control plane yet.`, {
+      hint: "Run `hyperlane init` first.",
+      cause,
+    });
   }
   return ControlConfig.parse(JSON.parse(text));
 }

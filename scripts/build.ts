@@ -4,7 +4,17 @@ import { ROOT, sh } from "./sh.ts";
 
 export async function buildExecutable(): Promise<void> {
   const out = `${ROOT}/build`;
-  await sh([process.execPath, "build", "--compile", "--bytecode", "--minify", "--format=esm", `${ROOT}/main.ts`, "--outfile", `${out}/hyperlane`]);
+  await sh([
+    process.execPath,
+    "build",
+    "--compile",
+    "--bytecode",
+    "--minify",
+    "--format=esm",
+    `${ROOT}/main.ts`,
+    "--outfile",
+    `${out}/hyperlane`,
+  ]);
   for (const name of ["vps", "hyperlane-agent"]) {
     rmSync(`${out}/${name}`, { force: true });
     symlinkSync("hyperlane", `${out}/${name}`);

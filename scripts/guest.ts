@@ -12,7 +12,22 @@ import { ROOT, sh, step } from "./sh.ts";
 export const OUT = `${ROOT}/build/guest`;
 export const WORK = `${ROOT}/build/work`;
 /** In the order init loads them: each after those it needs. */
-const MODULES = ["virtio_ring", "virtio", "virtio_mmio", "virtio_blk", "virtio_console", "rng-core", "virtio-rng", "failover", "net_failover", "virtio_net", "libcrc32c", "erofs", "overlay", "button"];
+const MODULES = [
+  "virtio_ring",
+  "virtio",
+  "virtio_mmio",
+  "virtio_blk",
+  "virtio_console",
+  "rng-core",
+  "virtio-rng",
+  "failover",
+  "net_failover",
+  "virtio_net",
+  "libcrc32c",
+  "erofs",
+  "overlay",
+  "button",
+];
 
 export async function buildGuest(): Promise<void> {
   mkdirSync(OUT, { recursive: true });
@@ -43,12 +58,21 @@ async function unpackKernel(from: string, to: string): Promise<void> {
   const start = (image[0x1f1]! + 1) * 512 + image.readUInt32LE(0x248);
   // The payload's last four bytes are the unpacked size, which is not part of the stream.
   const payload = image.subarray(start, start + image.readUInt32LE(0x24c) - 4);
-  const packers: Record<string, string[]> = { "02214c18": ["lz4", "-dqf"], "28b52ffd": ["zstd", "-dqf"], fd377a58: ["xz", "-dc"], "1f8b0800": ["gzip", "-dc"] };
+  const packers: Record<string, string[]> = {
+    "02214c18": ["lz4", "-dqf"],
+    "28b52ffd": ["zstd", "-dqf"],
+    fd377a58: ["xz", "-dc"],
+    "1f8b0800": ["gzip", "-dc"],
+  };
   const packer = packers[payload.subarray(0, 4).toString("hex")];
   if (!packer) throw new Error(`The kernel's compression is not known: it begins with ${payload.subarray(0, 4).toString("hex")}.`);
   writeFileSync(`${WORK}/payload`, payload);
-  const child = Bun.spawn([...packer, ...(packer[1]!.includes("c") ? [`${WORK}/payload`] : [`${WORK}/payload`, `${to}.new`])], { stdout: packer[1]!.includes("c") ? Bun.file(`${to}.new`) : "ignore", stderr: "pipe" });
-  if ((await child.exited) !== 0 || readFileSync(`${to}.new`).readUInt32BE(0) !== 0x7f454c46) throw new Error("The kernel could not be unpacked.");
+  const child = Bun.spawn([...packer, ...(packer[1]!.includes("c") ? [`${WORK}/payload`] : [`${WORK}/payload`, `${to}.new`])], {
+    stdout: packer[1]!.includes("c") ? Bun.file(`${to}.new`) : "ignore",
+    stderr: "pipe",
+  });
+  if ((await child.exited) !== 0 || readFileSync(`${to}.new`).readUInt32BE(0) !== 0x7f454c46)
+    throw new Error("The kernel could not be unpacked.");
   renameSync(`${to}.new`, to);
 }
 
@@ -58,7 +82,12 @@ export async function initramfs(): Promise<void> {
   for (const dir of ["dev", "proc", "sys", "image", "rw", "root", "lib"]) mkdirSync(`${root}/${dir}`, { recursive: true });
   copyFileSync(`${OUT}/init`, `${root}/init`);
   chmodSync(`${root}/init`, 0o755);
-  const found = new Map((await sh(["find", `${WORK}/kernel/lib`, "-name", "*.ko"])).trim().split("\n").map((p) => [basename(p, ".ko"), p]));
+  const found = new Map(
+    (await sh(["find", `${WORK}/kernel/lib`, "-name", "*.ko"]))
+      .trim()
+      .split("\n")
+      .map((p) => [basename(p, ".ko"), p]),
+  );
   const listed: string[] = [];
   for (const module of MODULES) {
     const path = found.get(module);
@@ -68,12 +97,34 @@ export async function initramfs(): Promise<void> {
   }
   writeFileSync(`${root}/modules`, `${listed.join("\n")}\n`);
   const files = (await sh(["find", ".", "-mindepth", "1"], { cwd: root })).split("\n").sort().join("\n");
-  const child = Bun.spawn(["cpio", "-o", "-H", "newc", "--quiet", "--owner=0:0"], { cwd: root, stdin: Buffer.from(files.trim()), stdout: Bun.file(`${OUT}/initramfs.new`), stderr: "ignore" });
+  const child = Bun.spawn(["cpio", "-o", "-H", "newc", "--quiet", "--owner=0:0"], {
+    cwd: root,
+    stdin: Buffer.from(files.trim()),
+    stdout: Bun.file(`${OUT}/initramfs.new`),
+    stderr: "ignore",
+  });
   if ((await child.exited) !== 0) throw new Error("cpio failed.");
   renameSync(`${OUT}/initramfs.new`, `${OUT}/initramfs`);
 }
 
-const PACKAGES = ["systemd", "systemd-sysv", "dbus", "udev", "openssh-server", "iproute2", "iputils-ping", "ca-certificates", "curl", "rsync", "less", "nano", "procps", "kmod", "libpam-systemd", "netbase"];
+const PACKAGES = [
+  "systemd",
+  "systemd-sysv",
+  "dbus",
+  "udev",
+  "openssh-server",
+  "iproute2",
+  "iputils-ping",
+  "ca-certificates",
+  "curl",
+  "rsync",
+  "less",
+  "nano",
+  "procps",
+  "kmod",
+  "libpam-systemd",
+  "netbase",
+];
 /** Host files that name the mirrors; those of other vendors are left out. */
 const SOURCES = ["/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list"];
 
@@ -90,10 +141,22 @@ async function image(): Promise<void> {
   for (const gone of ["/etc/hostname", "/var/lib/dbus/machine-id"]) rmSync(`${root}${gone}`, { force: true });
   for (const key of readdirSync(`${root}/etc/ssh`)) if (key.startsWith("ssh_host_")) rmSync(`${root}/etc/ssh/${key}`);
   const systemctl = (verb: string, ...units: string[]) => sh(["chroot", root, "systemctl", verb, ...units]);
-  await systemctl("disable", "ssh.service", "apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "e2scrub_reap.service", "dpkg-db-backup.timer", "fstrim.timer", "remote-fs.target", "systemd-pstore.service");
+  await systemctl(
+    "disable",
+    "ssh.service",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "dpkg-db-backup.timer",
+    "fstrim.timer",
+    "remote-fs.target",
+    "systemd-pstore.service",
+  );
   await systemctl("enable", "ssh.socket", "hyperlane-ready.service");
   await systemctl("mask", ...MASKED);
-  for (const dir of ["doc", "man", "info", "locale"]) for (const f of readdirSync(`${root}/usr/share/${dir}`)) rmSync(`${root}/usr/share/${dir}/${f}`, { recursive: true });
+  for (const dir of ["doc", "man", "info", "locale"])
+    for (const f of readdirSync(`${root}/usr/share/${dir}`)) rmSync(`${root}/usr/share/${dir}/${f}`, { recursive: true });
   await sh(["find", `${root}/var/lib/apt/lists`, `${root}/var/cache/apt`, "-type", "f", "-delete"]);
   await sh(["mkfs.erofs", "-zlz4", "--quiet", `${OUT}/debian-12.erofs.new`, root]);
   renameSync(`${OUT}/debian-12.erofs.new`, `${OUT}/debian-12.erofs`);
@@ -101,9 +164,24 @@ async function image(): Promise<void> {
 }
 
 /** Units that have nothing to do in a machine of ours, and cost start-up time. */
-const MASKED = ["sys-kernel-debug.mount", "sys-kernel-tracing.mount", "dev-mqueue.mount", "dev-hugepages.mount", "systemd-rfkill.socket", "kmod-static-nodes.service", "systemd-machine-id-commit.service", "systemd-firstboot.service",
+const MASKED = [
+  "sys-kernel-debug.mount",
+  "sys-kernel-tracing.mount",
+  "dev-mqueue.mount",
+  "dev-hugepages.mount",
+  "systemd-rfkill.socket",
+  "kmod-static-nodes.service",
+  "systemd-machine-id-commit.service",
+  "systemd-firstboot.service",
   // The console is a log, nobody types there.
-  "getty@tty1.service", "console-getty.service", "serial-getty@ttyS0.service", "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "systemd-pcrphase.service", "systemd-pcrphase-sysinit.service"];
+  "getty@tty1.service",
+  "console-getty.service",
+  "serial-getty@ttyS0.service",
+  "systemd-update-utmp.service",
+  "systemd-update-utmp-runlevel.service",
+  "systemd-pcrphase.service",
+  "systemd-pcrphase-sysinit.service",
+];
 
 const FILES: Record<string, string> = {
   "/etc/machine-id": "",

@@ -11,9 +11,15 @@ const PACKAGES = ["flex", "bison", "libelf-dev", "bc"];
 const CONFIG = `${ROOT}/guest/kernel.config`;
 
 export async function buildKernel(): Promise<void> {
-  const installed = new Set((await sh(["dpkg-query", "-W", "-f", "${Package} ${Status}\n"])).split("\n").filter((l) => l.endsWith(" installed")).map((l) => l.split(" ")[0]));
+  const installed = new Set(
+    (await sh(["dpkg-query", "-W", "-f", "${Package} ${Status}\n"]))
+      .split("\n")
+      .filter((l) => l.endsWith(" installed"))
+      .map((l) => l.split(" ")[0]),
+  );
   const missing = PACKAGES.filter((p) => !installed.has(p));
-  if (missing.length) await step(`packages ${missing.join(", ")}`, () => sh(["apt-get", "install", "-y", "-q", "--no-install-recommends", ...missing]));
+  if (missing.length)
+    await step(`packages ${missing.join(", ")}`, () => sh(["apt-get", "install", "-y", "-q", "--no-install-recommends", ...missing]));
   const source = await step("source", unpackSource);
   await step("configuration", () => configure(source));
   await step("kernel (some minutes)", () => sh(["make", "-s", `-j${availableParallelism()}`, "vmlinux"], { cwd: source }));
@@ -29,7 +35,8 @@ export async function buildKernel(): Promise<void> {
 
 async function unpackSource(): Promise<string> {
   const dir = `${WORK}/kernel-source`;
-  const found = (): string | undefined => (existsSync(dir) ? readdirSync(dir).find((f) => f.startsWith("linux-source-") && existsSync(`${dir}/${f}/Makefile`)) : undefined);
+  const found = (): string | undefined =>
+    existsSync(dir) ? readdirSync(dir).find((f) => f.startsWith("linux-source-") && existsSync(`${dir}/${f}/Makefile`)) : undefined;
   if (!found()) {
     rmSync(dir, { recursive: true, force: true });
     mkdirSync(dir, { recursive: true });
@@ -45,6 +52,8 @@ async function unpackSource(): Promise<string> {
 async function configure(source: string): Promise<void> {
   await sh(["make", "-s", `KCONFIG_ALLCONFIG=${CONFIG}`, "allnoconfig"], { cwd: source });
   const got = new Set(readFileSync(`${source}/.config`, "utf8").split("\n"));
-  const lost = readFileSync(CONFIG, "utf8").split("\n").filter((l) => l.startsWith("CONFIG_") && !(l.endsWith("=n") ? ![...got].some((g) => g.startsWith(`${l.slice(0, -2)}=`)) : got.has(l)));
+  const lost = readFileSync(CONFIG, "utf8")
+    .split("\n")
+    .filter((l) => l.startsWith("CONFIG_") && !(l.endsWith("=n") ? ![...got].some((g) => g.startsWith(`${l.slice(0, -2)}=`)) : got.has(l)));
   if (lost.length) throw new Error(`These options did not take, since something they depend on is missing: ${lost.join(", ")}`);
 }

@@ -4,7 +4,12 @@ import { buildGuest } from "./guest.ts";
 import { buildKernel } from "./kernel.ts";
 import { runSimulation } from "./sim.ts";
 
-const COMMANDS: Record<string, () => Promise<void>> = { guest: buildGuest, kernel: buildKernel, build: buildExecutable, sim: runSimulation };
+const COMMANDS: Record<string, () => Promise<void>> = {
+  guest: buildGuest,
+  kernel: buildKernel,
+  build: buildExecutable,
+  sim: runSimulation,
+};
 const command = COMMANDS[process.argv[2] ?? ""];
 if (!command) {
   process.stderr.write(`Which? ${Object.keys(COMMANDS).join(", ")}\n`);

@@ -4,7 +4,12 @@ import { join } from "node:path";
 export const ROOT = join(import.meta.dirname, "..");
 
 export async function sh(argv: string[], options: { cwd?: string; input?: string } = {}): Promise<string> {
-  const child = Bun.spawn(argv, { cwd: options.cwd ?? ROOT, stdin: options.input === undefined ? "ignore" : Buffer.from(options.input), stdout: "pipe", stderr: "pipe" });
+  const child = Bun.spawn(argv, {
+    cwd: options.cwd ?? ROOT,
+    stdin: options.input === undefined ? "ignore" : Buffer.from(options.input),
+    stdout: "pipe",
+    stderr: "pipe",
+  });
   const [stdout, stderr, code] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text(), child.exited]);
   if (code !== 0) {
     process.stderr.write(`${argv.join(" ")} failed (${code}):\n${stderr.trim().split("\n").slice(-15).join("\n")}\n`);

@@ -3,10 +3,14 @@ import { parseArgs } from "node:util";
 import { simulate } from "#tests/sim/run.ts";
 
 export async function runSimulation(): Promise<void> {
-  const { values } = parseArgs({ args: process.argv.slice(3), options: { seeds: { type: "string", default: "1000" }, from: { type: "string" }, seed: { type: "string" } } });
+  const { values } = parseArgs({
+    args: process.argv.slice(3),
+    options: { seeds: { type: "string", default: "1000" }, from: { type: "string" }, seed: { type: "string" } },
+  });
   const from = Number(values.seed ?? values.from ?? Math.floor(Math.random() * 1e9));
   const count = values.seed === undefined ? Number(values.seeds) : 1;
-  if (!Number.isSafeInteger(from) || !Number.isSafeInteger(count) || count < 1) throw new Error("--seed, --from and --seeds are whole numbers.");
+  if (!Number.isSafeInteger(from) || !Number.isSafeInteger(count) || count < 1)
+    throw new Error("--seed, --from and --seeds are whole numbers.");
   let failed = 0;
   for (let seed = from; seed < from + count; seed++) {
     const { problems, log } = await simulate(seed, { faults: 1 + (seed % 3) });

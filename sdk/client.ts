@@ -11,14 +11,18 @@ export type Options<N extends OperationName> = {
   /** Sent again with the same key, a call takes effect once. */
   idempotencyKey?: string;
 };
-export type Client = { [N in OperationName]: (options?: Options<N>) => Promise<Output<N>> } & { stream(name: OperationName, options: Options<OperationName>, on: StreamEvents): Promise<Stream> };
+export type Client = { [N in OperationName]: (options?: Options<N>) => Promise<Output<N>> } & {
+  stream(name: OperationName, options: Options<OperationName>, on: StreamEvents): Promise<Stream>;
+};
 /** message: type and payload of a live message. close: after the last one. */
 export type StreamEvents = { message(type: number, payload: Buffer): void; text?(text: string): void; close(error?: HyperlaneError): void };
 export type Stream = { send(type: number, payload: Uint8Array): void; close(): void };
 
 export function createClient({ url, token }: { url: string; token: string }): Client {
   const address = (name: OperationName, { params, query }: Options<OperationName>): string => {
-    const search = new URLSearchParams(Object.entries(query ?? {}).flatMap(([k, v]): [string, string][] => (v === undefined ? [] : [[k, String(v)]])));
+    const search = new URLSearchParams(
+      Object.entries(query ?? {}).flatMap(([k, v]): [string, string][] => (v === undefined ? [] : [[k, String(v)]])),
+    );
     return `${url}${pathOf(name, params)}${search.size ? `?${search}` : ""}`;
   };
 
@@ -29,7 +33,10 @@ export function createClient({ url, token }: { url: string; token: string }): Cl
     try {
       response = await fetch(address(name, options), {
         method: operation.method,
-        headers: { authorization: `Bearer ${token}`, ...(writes && { "content-type": "application/json", "idempotency-key": options.idempotencyKey ?? crypto.randomUUID() }) },
+        headers: {
+          authorization: `Bearer ${token}`,
+          ...(writes && { "content-type": "application/json", "idempotency-key": options.idempotencyKey ?? crypto.randomUUID() }),
+        },
         ...(writes && operation.method !== "DELETE" && { body: JSON.stringify(options.body ?? {}) }),
       });
     } catch (cause) {
@@ -49,7 +56,10 @@ export function createClient({ url, token }: { url: string; token: string }): Cl
     let open = false;
     ws.onopen = () => {
       open = true;
-      resolve({ send: (type, payload) => void (ws.readyState === WebSocket.OPEN && ws.send(encodeMessage(type, payload))), close: () => ws.close() });
+      resolve({
+        send: (type, payload) => void (ws.readyState === WebSocket.OPEN && ws.send(encodeMessage(type, payload))),
+        close: () => ws.close(),
+      });
     };
     ws.onmessage = ({ data }: MessageEvent<string | Buffer>) => {
       if (typeof data === "string") {
@@ -62,12 +72,17 @@ export function createClient({ url, token }: { url: string; token: string }): Cl
     ws.onclose = async () => {
       if (open) return on.close(error);
       // A refused WebSocket does not say why; the same as an ordinary call does.
-      const why = await call(name, options).then(() => new HyperlaneError("UNAVAILABLE", "The control plane refused the live stream."), (e) => e);
+      const why = await call(name, options).then(
+        () => new HyperlaneError("UNAVAILABLE", "The control plane refused the live stream."),
+        (e) => e,
+      );
       reject(why);
     };
     return promise;
   }
 
-  const methods = Object.fromEntries((Object.keys(OPERATIONS) as OperationName[]).map((name) => [name, (options?: Options<OperationName>) => call(name, options)]));
+  const methods = Object.fromEntries(
+    (Object.keys(OPERATIONS) as OperationName[]).map((name) => [name, (options?: Options<OperationName>) => call(name, options)]),
+  );
   return { ...methods, stream } as unknown as Client;
 }

@@ -73,7 +73,10 @@ export function openChannel(path: string, onReady: (stage: number, bootId: strin
     resync,
     /** Opens a stream with its request frame. */
     open(type: number, payload: Uint8Array, handler: StreamHandler): GuestStream {
-      if (!socket || !reader.synced) throw new HyperlaneError("UNAVAILABLE", "Init in the machine does not answer.", { hint: "`vps logs NAME` shows its console; `vps restart NAME` starts it anew." });
+      if (!socket || !reader.synced)
+        throw new HyperlaneError("UNAVAILABLE", "Init in the machine does not answer.", {
+          hint: "`vps logs NAME` shows its console; `vps restart NAME` starts it anew.",
+        });
       const stream = nextStream++;
       streams.set(stream, handler);
       socket.write(encodeFrame({ stream, type, payload }));
@@ -83,11 +86,15 @@ export function openChannel(path: string, onReady: (stage: number, bootId: strin
     async ask(type: number, payload: Uint8Array, timeoutMs: number): Promise<Buffer> {
       const out: Buffer[] = [];
       const { promise, resolve, reject } = Promise.withResolvers<Exit>();
-      const timer = setTimeout(() => reject(new HyperlaneError("TIMEOUT", `Init in the machine did not answer within ${timeoutMs / 1000} s.`)), timeoutMs);
+      const timer = setTimeout(
+        () => reject(new HyperlaneError("TIMEOUT", `Init in the machine did not answer within ${timeoutMs / 1000} s.`)),
+        timeoutMs,
+      );
       try {
         this.open(type, payload, (t, p) => (t === F.EXIT ? resolve(decodeExit(p)) : t === F.STDOUT ? out.push(p) : 0));
         const exit = await promise;
-        if (exit.kind !== "code" || exit.value !== 0) throw new HyperlaneError("FAILED", `Init in the machine refused: ${exit.text || `${exit.kind} ${exit.value}`}`);
+        if (exit.kind !== "code" || exit.value !== 0)
+          throw new HyperlaneError("FAILED", `Init in the machine refused: ${exit.text || `${exit.kind} ${exit.value}`}`);
         return Buffer.concat(out);
       } finally {
         clearTimeout(timer);

@@ -32,7 +32,11 @@ export function enterCgroup(id: string, pid: number, limits: CgroupLimits): void
     attempt(() => writeFileSync(`${dir}/cpu.max`, `${quota + 100_000} 100000`));
     writeFileSync(`${dir}/cgroup.procs`, String(pid));
   } else if (kind === "v1") {
-    const v1 = { memory: { "memory.limit_in_bytes": memory }, pids: { "pids.max": PIDS_MAX }, cpu: { "cpu.cfs_period_us": 100_000, "cpu.cfs_quota_us": quota + 100_000 } };
+    const v1 = {
+      memory: { "memory.limit_in_bytes": memory },
+      pids: { "pids.max": PIDS_MAX },
+      cpu: { "cpu.cfs_period_us": 100_000, "cpu.cfs_quota_us": quota + 100_000 },
+    };
     for (const [controller, files] of Object.entries(v1)) {
       const dir = `${ROOT}/${controller}/${PARENT}/${id}`;
       if (!existsSync(`${ROOT}/${controller}`)) continue;
@@ -51,7 +55,10 @@ export function removeCgroup(id: string): void {
 /** What follows `prefix` in the names of groups that begin with it, so that what nobody remembers is still found. */
 export function listCgroups(prefix: string): string[] {
   const found = new Set<string>();
-  for (const dir of directories("")) if (existsSync(dir)) for (const e of readdirSync(dir, { withFileTypes: true })) if (e.isDirectory() && e.name.startsWith(prefix)) found.add(e.name.slice(prefix.length));
+  for (const dir of directories(""))
+    if (existsSync(dir))
+      for (const e of readdirSync(dir, { withFileTypes: true }))
+        if (e.isDirectory() && e.name.startsWith(prefix)) found.add(e.name.slice(prefix.length));
   return [...found];
 }
 

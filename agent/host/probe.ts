@@ -11,10 +11,32 @@ const PROBE_MS = 8_000;
  * is no proof, since a nested one can run firmware and still stop at the first protected-mode kernel.
  */
 export async function probeAccelerator(kernel: { kernel: string; initramfs: string }): Promise<Accelerator> {
-  if (!existsSync("/dev/kvm")) return { accelerator: "tcg", reason: "there is no /dev/kvm: the CPU's virtualization is off, or this host is itself a VM without it" };
+  if (!existsSync("/dev/kvm"))
+    return { accelerator: "tcg", reason: "there is no /dev/kvm: the CPU's virtualization is off, or this host is itself a VM without it" };
   const dir = mkdtempSync(`${tmpdir()}/hyperlane-probe-`);
   const output = `${dir}/console`;
-  const argv = ["qemu-system-x86_64", "-M", "microvm,accel=kvm,acpi=on,pic=off,pit=off,pcie=off,isa-serial=on", "-cpu", "host", "-m", "256M", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-kernel", kernel.kernel, "-initrd", kernel.initramfs, "-append", `console=ttyS0 quiet panic=-1${tscKhz() ? ` tsc_early_khz=${tscKhz()}` : ""}`, "-serial", "stdio"];
+  const argv = [
+    "qemu-system-x86_64",
+    "-M",
+    "microvm,accel=kvm,acpi=on,pic=off,pit=off,pcie=off,isa-serial=on",
+    "-cpu",
+    "host",
+    "-m",
+    "256M",
+    "-nodefaults",
+    "-no-user-config",
+    "-display",
+    "none",
+    "-no-reboot",
+    "-kernel",
+    kernel.kernel,
+    "-initrd",
+    kernel.initramfs,
+    "-append",
+    `console=ttyS0 quiet panic=-1${tscKhz() ? ` tsc_early_khz=${tscKhz()}` : ""}`,
+    "-serial",
+    "stdio",
+  ];
   try {
     const pid = spawnDetached(argv, output);
     const deadline = Date.now() + PROBE_MS;
@@ -32,7 +54,10 @@ export async function probeAccelerator(kernel: { kernel: string; initramfs: stri
     }
     if (text.includes("hyperlane-init:")) return { accelerator: "kvm", reason: "a guest kernel ran on it" };
     const why = /(KVM internal error[^\n]*|[^\n]*(?:Could not access KVM|failed to initialize kvm)[^\n]*)/i.exec(text)?.[1];
-    return { accelerator: "tcg", reason: `/dev/kvm is there, but a guest kernel does not run on it: ${why ?? `nothing within ${PROBE_MS / 1000} s`}` };
+    return {
+      accelerator: "tcg",
+      reason: `/dev/kvm is there, but a guest kernel does not run on it: ${why ?? `nothing within ${PROBE_MS / 1000} s`}`,
+    };
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }

@@ -8,13 +8,26 @@ export type RunOptions = { input?: string; timeoutMs?: number; signal?: AbortSig
 export async function run(argv: readonly string[], { input, timeoutMs = 60_000, signal }: RunOptions = {}): Promise<string> {
   let child;
   try {
-    child = Bun.spawn(argv as string[], { stdin: input === undefined ? "ignore" : Buffer.from(input), stdout: "pipe", stderr: "pipe", timeout: timeoutMs, signal, killSignal: "SIGKILL", env: { PATH: PATH_DIRS, LC_ALL: "C" } });
+    child = Bun.spawn(argv as string[], {
+      stdin: input === undefined ? "ignore" : Buffer.from(input),
+      stdout: "pipe",
+      stderr: "pipe",
+      timeout: timeoutMs,
+      signal,
+      killSignal: "SIGKILL",
+      env: { PATH: PATH_DIRS, LC_ALL: "C" },
+    });
   } catch (cause) {
-    throw new HyperlaneError("UNSUPPORTED", `Cannot run "${argv[0]}": ${(cause as Error).message}`, { hint: "`vps doctor` says what is missing and how to install it.", cause });
+    throw new HyperlaneError("UNSUPPORTED", `Cannot run "${argv[0]}": ${(cause as Error).message}`, {
+      hint: "`vps doctor` says what is missing and how to install it.",
+      cause,
+    });
   }
   const [stdout, stderr, code] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text(), child.exited]);
   if (code === 0) return stdout;
-  const why = stderr.trim().split("\n").slice(-3).join("; ") || (child.signalCode ? `killed by ${child.signalCode} after ${timeoutMs} ms` : `exit code ${code}`);
+  const why =
+    stderr.trim().split("\n").slice(-3).join("; ") ||
+    (child.signalCode ? `killed by ${child.signalCode} after ${timeoutMs} ms` : `exit code ${code}`);
   throw new HyperlaneError("FAILED", `"${argv.slice(0, 3).join(" ")}" failed: ${why}`);
 }
 
@@ -29,11 +42,20 @@ export function which(program: string): string | null {
 export function spawnDetached(argv: readonly string[], outputPath: string, env: Record<string, string> = {}): number {
   const out = openSync(outputPath, "a", 0o640);
   try {
-    const child = Bun.spawn(argv as string[], { stdin: "ignore", stdout: out, stderr: out, detached: true, env: { PATH: PATH_DIRS, LC_ALL: "C", ...env } });
+    const child = Bun.spawn(argv as string[], {
+      stdin: "ignore",
+      stdout: out,
+      stderr: out,
+      detached: true,
+      env: { PATH: PATH_DIRS, LC_ALL: "C", ...env },
+    });
     child.unref();
     return child.pid;
   } catch (cause) {
-    throw new HyperlaneError("UNSUPPORTED", `Cannot start "${argv[0]}": ${(cause as Error).message}`, { hint: "`vps doctor` says what is missing and how to install it.", cause });
+    throw new HyperlaneError("UNSUPPORTED", `Cannot start "${argv[0]}": ${(cause as Error).message}`, {
+      hint: "`vps doctor` says what is missing and how to install it.",
+      cause,
+    });
   } finally {
     closeSync(out);
   }

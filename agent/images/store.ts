@@ -2,11 +2,10 @@
  * The node's images: `DIGEST.erofs` files that never change, and names.json, which says what each is called.
  * An image appears under its final name only when it is whole.
  */
-import { chownSync, closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, truncateSync, copyFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { z } from "zod";
 import { HyperlaneError } from "#contract/errors.ts";
 import { readJson, writeFileDurably } from "#agent/host/files.ts";
-import { removeCgroup } from "#agent/host/cgroup.ts";
 import { run } from "#agent/host/run.ts";
 import type { Storage } from "#agent/storage/storage.ts";
 
@@ -15,7 +14,8 @@ const Names = z.record(z.string(), z.object({ digest: z.string(), bytes: z.numbe
 
 export function openImages(dir: string) {
   mkdirSync(dir, { recursive: true, mode: 0o755 });
-  for (const name of readdirSync(dir)) if (name.endsWith(".new") || name.startsWith("work-")) rmSync(`${dir}/${name}`, { recursive: true, force: true });
+  for (const name of readdirSync(dir))
+    if (name.endsWith(".new") || name.startsWith("work-")) rmSync(`${dir}/${name}`, { recursive: true, force: true });
   const file = (digest: string): string => `${dir}/${digest}.erofs`;
   const names = () => Names.catch({}).parse(readJson(`${dir}/names.json`) ?? {});
   const setNames = (next: z.infer<typeof Names>): void => writeFileDurably(`${dir}/names.json`, JSON.stringify(next), 0o644);
@@ -31,10 +31,14 @@ export function openImages(dir: string) {
   }
 
   return {
-    list: () => Object.entries(names()).filter(([, i]) => existsSync(file(i.digest))).map(([name, i]) => ({ name, ...i })),
+    list: () =>
+      Object.entries(names())
+        .filter(([, i]) => existsSync(file(i.digest)))
+        .map(([name, i]) => ({ name, ...i })),
     async path(name: string): Promise<string> {
       const image = names()[name];
-      if (!image || !existsSync(file(image.digest))) throw new HyperlaneError("NOT_FOUND", `The image "${name}" is not on this node.`, { hint: "`vps image list` shows what is." });
+      if (!image || !existsSync(file(image.digest)))
+        throw new HyperlaneError("NOT_FOUND", `The image "${name}" is not on this node.`, { hint: "`vps image list` shows what is." });
       return file(image.digest);
     },
     /** Brings in an EROFS file from outside, unless that name is taken already. */
@@ -47,7 +51,13 @@ export function openImages(dir: string) {
      * An image from a machine's disk: its writable layer over its image, packed anew. The disk is a copy, mounted
      * read-only but for its journal, without devices or set-uid.
      */
-    async fromDisk(name: string, base: string, storage: Storage, machine: string, snapshot: string): Promise<{ digest: string; bytes: number }> {
+    async fromDisk(
+      name: string,
+      base: string,
+      storage: Storage,
+      machine: string,
+      snapshot: string,
+    ): Promise<{ digest: string; bytes: number }> {
       const work = `${dir}/work-${snapshot}`;
       await using undo = new AsyncDisposableStack();
       undo.defer(() => rmSync(work, { recursive: true, force: true }));
@@ -60,8 +70,16 @@ export function openImages(dir: string) {
       await mount(["-t", "erofs", "-o", "ro,loop,nosuid,nodev", base], `${work}/base`);
       await mount(["-t", "ext4", "-o", "loop,nosuid,nodev,noexec", `${work}/disk.raw`], `${work}/disk`);
       await mount(["-t", "overlay", "-o", `ro,lowerdir=${work}/disk/upper:${work}/base`, "overlay"], `${work}/root`);
-      const excluded = ["etc/machine-id", "etc/resolv.conf", "var/lib/dbus/machine-id", "var/lib/systemd/random-seed", "root/.bash_history"];
-      await run(["mkfs.erofs", "-zlz4", "--quiet", ...excluded.map((p) => `--exclude-path=${p}`), `${work}/image.new`, `${work}/root`], { timeoutMs: 600_000 });
+      const excluded = [
+        "etc/machine-id",
+        "etc/resolv.conf",
+        "var/lib/dbus/machine-id",
+        "var/lib/systemd/random-seed",
+        "root/.bash_history",
+      ];
+      await run(["mkfs.erofs", "-zlz4", "--quiet", ...excluded.map((p) => `--exclude-path=${p}`), `${work}/image.new`, `${work}/root`], {
+        timeoutMs: 600_000,
+      });
       return await adopt(name, `${work}/image.new`);
     },
     remove(name: string): void {
@@ -69,39 +87,6 @@ export function openImages(dir: string) {
       if (!gone) return;
       setNames(rest);
       if (!Object.values(rest).some((i) => i.digest === gone.digest)) rmSync(file(gone.digest), { force: true });
-    },
-
-    // The logs of machines: what a guest writes is bounded here, since QEMU itself only appends.
-
-    async prepareLogs(logsDir: string, id: string, uid: number): Promise<{ consoleLog: string; workloadLog: string }> {
-      mkdirSync(`${logsDir}/${id}`, { recursive: true, mode: 0o711 });
-      const [consoleLog, workloadLog] = [`${logsDir}/${id}/console.log`, `${logsDir}/${id}/workload.log`];
-      for (const path of [consoleLog, workloadLog]) {
-        closeSync(openSync(path, "a", 0o640));
-        chownSync(path, uid, uid);
-      }
-      return { consoleLog, workloadLog };
-    },
-    /** A flooding guest loses its oldest output, not the host its disk. */
-    trimLogs(logsDir: string, maxBytes: number): void {
-      if (!existsSync(logsDir)) return;
-      for (const id of readdirSync(logsDir))
-        for (const path of [`${logsDir}/${id}/console.log`, `${logsDir}/${id}/workload.log`]) if (existsSync(path) && statSync(path).size > maxBytes) truncateSync(path, 0);
-    },
-    lastLine(logsDir: string, id: string): string {
-      try {
-        const text = readFileSync(`${logsDir}/${id}/console.log`, "utf8").slice(-4000);
-        return text.replace(/\x1b\[[0-9;?]*[A-Za-z]/g, "").split(/\r?\n/).map((l) => l.trim()).filter(Boolean).at(-1) ?? "nothing";
-      } catch {
-        return "nothing";
-      }
-    },
-    removeLogs(logsDir: string, id: string): void {
-      rmSync(`${logsDir}/${id}`, { recursive: true, force: true });
-    },
-    cleanRun(runDir: string, group: string): void {
-      rmSync(runDir, { recursive: true, force: true });
-      removeCgroup(group);
     },
   };
 }

@@ -3,21 +3,24 @@
  * document interrupts a wait and is then looked at. What went wrong is a phase with a reason; the lane tries a
  * start once per epoch, for it does and does not decide.
  */
+import { rmSync } from "node:fs";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import type { Observed } from "#contract/resources/machine.ts";
 import type { Desired, Identity } from "#contract/wire/agent.ts";
-import { encodeConfig } from "#contract/wire/config.ts";
 import { F } from "#contract/wire/frames.ts";
-import { openChannel, type Channel } from "#agent/guest/channel.ts";
+import { guestConfig } from "#agent/guest/identity.ts";
+import { openGuest, type GuestLink } from "#agent/guest/link.ts";
+import { removeCgroup } from "#agent/host/cgroup.ts";
 import { bootId, isAlive, kill } from "#agent/host/process.ts";
 import type { Images } from "#agent/images/store.ts";
-import { ZONE } from "#agent/network/dns.ts";
-import { addressesOf, gateway4, gateway6, prefixLength4 } from "#agent/network/plan.ts";
+import { addressesOf } from "#agent/network/plan.ts";
 import type { Network } from "#agent/network/apply.ts";
 import type { Storage } from "#agent/storage/storage.ts";
 import { guestSocket } from "#runtimes/qemu/command.ts";
 import type { Runtime, Vm, VmSpec } from "#runtimes/runtime.ts";
+import { dropSnapshots, makeImages, restoreSnapshot, takeSnapshots } from "./disks.ts";
 import { firstRung, nextRung } from "./ladder.ts";
+import { lastLine, prepareLogs, removeLogs } from "./logs.ts";
 import { newRecord, removeRecord, saveRecord, type Record } from "./record.ts";
 
 export type LaneDeps = {
@@ -50,8 +53,8 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   const id = first.id;
   let identity: Identity | null = first.identity;
   let vm: Vm | undefined;
-  let channel: Channel | undefined;
-  let stage = { up: false, configured: false };
+  let guest: GuestLink | undefined;
+  let onUp: (() => void) | undefined;
   let waiting = new AbortController();
   let running: Promise<void> | undefined;
   let dirty = false;
@@ -78,12 +81,15 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       record.desired = { ...desired, identity: null };
       if (news) waiting.abort();
     }
-    if (identity && channel?.connected && !stage.configured) void configure();
+    guest?.configure();
     // Reported as accepted only once its ports are open: whoever asked for one may then use it.
-    deps.refreshNetwork().catch((e) => deps.log(`${record.desired.name}: ${toHyperlaneError(e).message}`)).finally(() => {
-      if (record.phase !== "absent") save();
-      wake();
-    });
+    deps
+      .refreshNetwork()
+      .catch((e) => deps.log(`${record.desired.name}: ${toHyperlaneError(e).message}`))
+      .finally(() => {
+        if (record.phase !== "absent") save();
+        wake();
+      });
   }
 
   function wake(): void {
@@ -117,11 +123,12 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     if (record.phase === "absent") return;
     await look();
     if (d.power === "absent") return remove();
-    if (vm && (d.power === "stopped" || record.epoch !== d.epoch || record.stopping)) await stop(false, signal);
-    if (d.restore && record.restoredEpoch < d.restore.epoch) await restore(d.restore);
-    await dropSnapshots();
+    if (vm && (d.power === "stopped" || record.epoch !== d.epoch || record.stopping)) await stop(false);
+    if (d.restore && record.restoredEpoch < d.restore.epoch) await restoreSnapshot(disks, d.restore, uid());
+    await dropSnapshots(disks);
     if (d.power !== "stopped" && !vm && record.epoch !== d.epoch) await start(signal);
-    else if (d.power === "stopped" && !vm && (record.phase !== "stopped" || record.epoch !== d.epoch)) set("stopped", { epoch: d.epoch, exit: null, reason: null, steps: [] });
+    else if (d.power === "stopped" && !vm && (record.phase !== "stopped" || record.epoch !== d.epoch))
+      set("stopped", { epoch: d.epoch, exit: null, reason: null, steps: [] });
     if (vm && record.phase === "running" && d.power === "paused") {
       await vm.pause();
       set("paused");
@@ -130,8 +137,8 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       set("running");
     }
     await deps.refreshNetwork();
-    await takeSnapshots();
-    await makeImages();
+    await takeSnapshots(disks);
+    await makeImages(disks);
   }
 
   /** Brings what we remember in line with what is there: after a restart of ours, of the host, or an end nobody asked for. */
@@ -159,7 +166,10 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     if (asked) return set("stopped", { stopping: null, exit: null, reason: null });
     if (state === "off") return set("exited", { exit: "powered-off", reason: "it was powered off from inside" });
     if (rebooted) return set("exited", { exit: "host-rebooted", reason: "its host restarted" });
-    set("exited", { exit: "crashed", reason: state === "gone" ? "its VMM process ended unexpectedly" : "the hypervisor stopped with an internal error" });
+    set("exited", {
+      exit: "crashed",
+      reason: state === "gone" ? "its VMM process ended unexpectedly" : "the hypervisor stopped with an internal error",
+    });
   }
 
   /** An agent that ended in the middle of a start may have left a process it had not yet noted. The start is begun anew. */
@@ -187,7 +197,6 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       await deps.network.attach(id, uid());
       await deps.refreshNetwork();
     });
-    stage = { up: false, configured: false };
     await step("start", async () => {
       undo.defer(endProcess);
       vm = await deps.runtime.start(await vmSpec(image, disk), signal);
@@ -203,84 +212,72 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   async function vmSpec(image: string, disk: string): Promise<VmSpec> {
     const { spec, name } = record.desired;
     const { tap, mac } = addresses();
-    const logs = await deps.images.prepareLogs(deps.logsDir, id, uid());
-    return { id, name, cpu: spec.cpu, memoryMib: spec.memoryMib, ...deps.kernel, image, disk, tap, mac, uid: uid(), accelerator: deps.accelerator, tscKhz: deps.tscKhz, runDir: runDir(), ...logs };
+    const logs = prepareLogs(deps.logsDir, id, uid());
+    return {
+      id,
+      name,
+      cpu: spec.cpu,
+      memoryMib: spec.memoryMib,
+      ...deps.kernel,
+      image,
+      disk,
+      tap,
+      mac,
+      uid: uid(),
+      accelerator: deps.accelerator,
+      tscKhz: deps.tscKhz,
+      runDir: runDir(),
+      ...logs,
+    };
   }
 
   function listen(started: Vm): void {
     started.onChange((what) => {
-      if (what === "reset") {
-        stage = { up: false, configured: false };
-        channel?.resync();
-      }
+      if (what === "reset") guest?.rebooted();
       if (what === "off" || what === "gone") {
         if (record.phase === "starting") waiting.abort(new Error("ended"));
         wake();
       }
     });
-    channel = openChannel(guestSocket(runDir()), (level) => {
-      stage.up = level >= 1;
-      if (!stage.configured) void configure();
-      else readyListener?.();
+    guest = openGuest(guestSocket(runDir()), {
+      config: () => identity && guestConfig(record.desired, identity, deps.network.network),
+      onUp: () => onUp?.(),
+      log: (line) => deps.log(`${record.desired.name}: ${line}`),
     });
   }
 
-  let readyListener: (() => void) | undefined;
-
-  async function configure(): Promise<void> {
-    if (!identity || !channel) return;
-    const n = deps.network.network;
-    const a = addresses();
-    const config = encodeConfig({
-      hostname: record.desired.name, address6: a.address6, prefix6: 64, gateway6: gateway6(n), address4: a.address4, prefix4: prefixLength4(n), gateway4: gateway4(n),
-      resolvConf: `nameserver ${gateway4(n)}\nnameserver ${gateway6(n)}\nsearch ${ZONE}\n`,
-      clockNs: BigInt(Date.now()) * 1_000_000n, entropy: Buffer.from(crypto.getRandomValues(new Uint8Array(64))),
-      files: [
-        { name: "ssh_host_key", mode: 0o600, content: identity.hostKey },
-        { name: "ssh_host_key-cert.pub", mode: 0o644, content: identity.hostCertificate },
-        { name: "ssh_user_ca.pub", mode: 0o644, content: identity.userCa },
-        { name: "ssh_principals", mode: 0o644, content: `${identity.principals.join("\n")}\n` },
-        { name: "environment", mode: 0o644, content: Object.entries(record.desired.spec.env).map(([k, v]) => `${k}=${JSON.stringify(v)}\n`).join("") },
-      ],
-    });
-    try {
-      await channel.ask(F.CONFIG, config, 20_000);
-      stage.configured = true;
-      readyListener?.();
-    } catch (thrown) {
-      deps.log(`${record.desired.name}: configuration: ${toHyperlaneError(thrown).message}`);
-    }
-  }
-
-  /** Ready: init has its configuration, and the machine's own init reports that ssh listens. */
   async function becomeReady(signal: AbortSignal): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const check = (): void => void (stage.up && stage.configured && resolve());
-    const timer = setTimeout(() => reject(new HyperlaneError("TIMEOUT", `It did not become ready within ${deps.bootTimeoutMs / 1000} s; its console says: ${deps.images.lastLine(deps.logsDir, id)}`)), deps.bootTimeoutMs);
+    const consoleSays = (): string => `its console says: ${lastLine(deps.logsDir, id)}`;
+    const timer = setTimeout(
+      () => reject(new HyperlaneError("TIMEOUT", `It did not become ready within ${deps.bootTimeoutMs / 1000} s; ${consoleSays()}`)),
+      deps.bootTimeoutMs,
+    );
     const poll = setInterval(async () => {
       const state = await vm?.state().catch(() => "gone");
-      if (state === "gone" || state === "off" || state === "internal-error") reject(new HyperlaneError("FAILED", `It ended while starting; its console says: ${deps.images.lastLine(deps.logsDir, id)}`));
+      if (state === "gone" || state === "off" || state === "internal-error")
+        reject(new HyperlaneError("FAILED", `It ended while starting; ${consoleSays()}`));
     }, 500);
     signal.addEventListener("abort", () => reject(new Error("interrupted")));
-    readyListener = check;
-    check();
+    onUp = resolve;
+    if (guest?.up) resolve();
     try {
       await promise;
     } finally {
       clearTimeout(timer);
       clearInterval(poll);
-      readyListener = undefined;
+      onUp = undefined;
     }
     if (record.phase === "starting" && record.process) set("running");
   }
 
-  async function stop(force: boolean, signal?: AbortSignal): Promise<void> {
+  async function stop(force: boolean): Promise<void> {
     record.stopping ??= firstRung(force, Date.now());
     set("stopping");
     if ((await vm?.state()) === "paused") await vm?.resume();
     while (vm && record.process && isAlive(record.process)) {
       const { rung, deadline }: NonNullable<Record["stopping"]> = record.stopping!;
-      if (rung === "init") await channel?.ask(F.STOP, Buffer.from([0]), 2_000).catch(() => (record.stopping!.deadline = 0));
+      if (rung === "init") await guest?.channel.ask(F.STOP, Buffer.from([0]), 2_000).catch(() => (record.stopping!.deadline = 0));
       if (rung === "button") await vm.powerButton().catch(() => {});
       if (rung === "vmm") await vm.quit();
       if (rung === "kill") kill(record.process, "SIGKILL");
@@ -297,14 +294,13 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       if (!record.stopping) throw new HyperlaneError("FAILED", "Its process does not end, not even when killed.");
       save();
     }
-    void signal;
     await endProcess();
     set("stopped", { stopping: null, exit: null, reason: null });
   }
 
   async function endProcess(): Promise<void> {
-    channel?.close();
-    channel = undefined;
+    guest?.close();
+    guest = undefined;
     if (record.process && isAlive(record.process)) {
       await vm?.quit();
       for (let i = 0; i < 100 && isAlive(record.process); i++) await Bun.sleep(10);
@@ -315,14 +311,15 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     vm = undefined;
     record.process = null;
     await deps.network.detach(id);
-    deps.images.cleanRun(runDir(), `${deps.node}.${id}`);
+    rmSync(runDir(), { recursive: true, force: true });
+    removeCgroup(`${deps.node}.${id}`);
   }
 
   async function remove(): Promise<void> {
     if (record.process) await stop(true);
     await endProcess();
     await deps.storage.remove(id);
-    deps.images.removeLogs(deps.logsDir, id);
+    removeLogs(deps.logsDir, id);
     removeRecord(deps.recordsDir, id);
     Object.assign(record, { phase: "absent", snapshots: {}, images: {}, exit: null, reason: null });
     deps.removed(id);
@@ -332,65 +329,21 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
 
   // ---- disks ----
 
-  async function restore(to: { snapshot: string; epoch: number }): Promise<void> {
-    if (record.snapshots[to.snapshot]?.state !== "ready") throw new HyperlaneError("NOT_FOUND", "The snapshot to restore is not on this node.");
-    await deps.storage.restore(id, to.snapshot, uid());
-    record.restoredEpoch = to.epoch;
-    save();
-  }
-
   /** The file system inside stands still meanwhile, so that what is kept is whole. */
   async function frozen<T>(work: () => Promise<T>): Promise<T> {
-    const freeze = channel?.connected && record.phase === "running";
-    if (freeze) await channel!.ask(F.FREEZE, Buffer.from([1]), 10_000);
+    const freeze = guest?.channel.connected && record.phase === "running";
+    if (freeze) await guest!.channel.ask(F.FREEZE, Buffer.from([1]), 10_000);
     try {
       return await work();
     } finally {
-      if (freeze) await channel?.ask(F.FREEZE, Buffer.from([0]), 10_000).catch((e) => deps.log(`${record.desired.name}: thaw: ${toHyperlaneError(e).message}`));
+      if (freeze)
+        await guest?.channel
+          .ask(F.FREEZE, Buffer.from([0]), 10_000)
+          .catch((e) => deps.log(`${record.desired.name}: thaw: ${toHyperlaneError(e).message}`));
     }
   }
 
-  async function takeSnapshots(): Promise<void> {
-    for (const snapshot of record.desired.snapshots) {
-      if (record.snapshots[snapshot]) continue;
-      try {
-        const bytes = await frozen(() => deps.storage.snapshot(id, snapshot));
-        record.snapshots = { ...record.snapshots, [snapshot]: { state: "ready", bytes, reason: null } };
-      } catch (thrown) {
-        record.snapshots = { ...record.snapshots, [snapshot]: { state: "failed", bytes: 0, reason: toHyperlaneError(thrown).message } };
-      }
-      save();
-    }
-  }
-
-  async function dropSnapshots(): Promise<void> {
-    for (const snapshot of Object.keys(record.snapshots)) {
-      if (record.desired.snapshots.includes(snapshot)) continue;
-      await deps.storage.removeSnapshot(id, snapshot);
-      const { [snapshot]: _, ...rest } = record.snapshots;
-      record.snapshots = rest;
-      save();
-    }
-  }
-
-  async function makeImages(): Promise<void> {
-    for (const image of record.desired.images) {
-      if (record.images[image.id]) continue;
-      try {
-        const disk = `image-${image.id}`;
-        await frozen(() => deps.storage.snapshot(id, disk));
-        try {
-          const made = await deps.images.fromDisk(image.name, await deps.images.path(record.desired.spec.image), deps.storage, id, disk);
-          record.images = { ...record.images, [image.id]: { state: "ready", ...made, reason: null } };
-        } finally {
-          await deps.storage.removeSnapshot(id, disk);
-        }
-      } catch (thrown) {
-        record.images = { ...record.images, [image.id]: { state: "failed", digest: "", bytes: 0, reason: toHyperlaneError(thrown).message } };
-      }
-      save();
-    }
-  }
+  const disks = { record, storage: deps.storage, images: deps.images, save, frozen };
 
   function runDir(): string {
     return `${deps.runDir}/${id}`;
@@ -400,8 +353,19 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     const a = addresses();
     const has = record.phase !== "absent";
     return {
-      phase: record.phase, revision: record.desired.revision, epoch: record.epoch, exit: record.exit, reason: record.reason, steps: record.steps, pid: record.process?.pid ?? null,
-      address6: has ? a.address6 : null, address4: has ? a.address4 : null, accelerator: record.process ? deps.accelerator : null, snapshots: record.snapshots, restoredEpoch: record.restoredEpoch, images: record.images,
+      phase: record.phase,
+      revision: record.desired.revision,
+      epoch: record.epoch,
+      exit: record.exit,
+      reason: record.reason,
+      steps: record.steps,
+      pid: record.process?.pid ?? null,
+      address6: has ? a.address6 : null,
+      address4: has ? a.address4 : null,
+      accelerator: record.process ? deps.accelerator : null,
+      snapshots: record.snapshots,
+      restoredEpoch: record.restoredEpoch,
+      images: record.images,
     };
   }
 
@@ -413,11 +377,11 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     observed,
     addresses,
     get channel() {
-      return channel;
+      return guest?.channel;
     },
     /** Lets go of the machine, which keeps running. */
     detach(): void {
-      channel?.close();
+      guest?.close();
       vm?.detach();
     },
   };

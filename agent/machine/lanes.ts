@@ -23,7 +23,8 @@ export function openLanes(deps: Omit<LaneDeps, "changed" | "refreshNetwork" | "r
   const listeners = new Set<(id: string) => void>();
   const changed = (id: string): void => listeners.forEach((l) => l(id));
 
-  const machines = (): MachineNetwork[] => [...lanes.values()].filter((l) => l.record.desired.power !== "absent").map((l) => l.record.desired);
+  const machines = (): MachineNetwork[] =>
+    [...lanes.values()].filter((l) => l.record.desired.power !== "absent").map((l) => l.record.desired);
   const refreshNetwork = (): Promise<void> => deps.network.setRules(machines());
   const all: LaneDeps = {
     ...deps,
@@ -40,7 +41,11 @@ export function openLanes(deps: Omit<LaneDeps, "changed" | "refreshNetwork" | "r
     const { records, unreadable } = loadRecords(deps.recordsDir);
     for (const record of records) lanes.set(record.desired.id, createLane(all, record, record.desired));
     for (const id of unreadable) deps.log(`The record of ${id} cannot be read; its disk is kept.`);
-    const strays = new Set([...deps.runtime.list(deps.runDir).map((p) => p.id), ...listCgroups(`${deps.node}.`), ...deps.network.attached()].filter((id) => !lanes.has(id)));
+    const strays = new Set(
+      [...deps.runtime.list(deps.runDir).map((p) => p.id), ...listCgroups(`${deps.node}.`), ...deps.network.attached()].filter(
+        (id) => !lanes.has(id),
+      ),
+    );
     for (const id of strays) await sweep(id);
     await refreshNetwork();
     for (const lane of lanes.values()) lane.wake();
@@ -88,5 +93,19 @@ export function openLanes(deps: Omit<LaneDeps, "changed" | "refreshNetwork" | "r
 }
 
 function gone(d: Desired): Observed {
-  return { phase: "absent", revision: d.revision, epoch: d.epoch, exit: null, reason: null, steps: [], pid: null, address6: null, address4: null, accelerator: null, snapshots: {}, restoredEpoch: 0, images: {} };
+  return {
+    phase: "absent",
+    revision: d.revision,
+    epoch: d.epoch,
+    exit: null,
+    reason: null,
+    steps: [],
+    pid: null,
+    address6: null,
+    address4: null,
+    accelerator: null,
+    snapshots: {},
+    restoredEpoch: 0,
+    images: {},
+  };
 }

@@ -25,12 +25,27 @@ export const Record = z.object({
 export type Record = z.infer<typeof Record>;
 
 export function newRecord(desired: Desired): Record {
-  return { desired: { ...desired, identity: null }, epoch: 0, process: null, phase: "stopped", exit: null, reason: null, steps: [], snapshots: {}, images: {}, restoredEpoch: 0, stopping: null };
+  return {
+    desired: { ...desired, identity: null },
+    epoch: 0,
+    process: null,
+    phase: "stopped",
+    exit: null,
+    reason: null,
+    steps: [],
+    snapshots: {},
+    images: {},
+    restoredEpoch: 0,
+    stopping: null,
+  };
 }
 
 export function saveRecord(dir: string, record: Record): void {
   mkdirSync(`${dir}/${record.desired.id}`, { recursive: true, mode: 0o711 });
-  writeFileDurably(`${dir}/${record.desired.id}/record.json`, JSON.stringify({ ...record, desired: { ...record.desired, identity: null } }));
+  writeFileDurably(
+    `${dir}/${record.desired.id}/record.json`,
+    JSON.stringify({ ...record, desired: { ...record.desired, identity: null } }),
+  );
 }
 
 export function removeRecord(dir: string, id: string): void {

@@ -27,15 +27,20 @@ export async function openNetwork(network: NodeNetwork) {
       if (existsSync(`/sys/class/net/${tapName(id)}`)) await run(["ip", "link", "delete", tapName(id)]);
     },
     /** Ids of machines that have a TAP. */
-    attached: (): string[] => readdirSync("/sys/class/net").filter((n) => /^hl-[a-z0-9]{12}$/.test(n)).map((n) => `m-${n.slice(3)}`),
+    attached: (): string[] =>
+      readdirSync("/sys/class/net")
+        .filter((n) => /^hl-[a-z0-9]{12}$/.test(n))
+        .map((n) => `m-${n.slice(3)}`),
     /** Brings the rules to what these machines need. Calls are applied in order. */
     setRules(machines: readonly MachineNetwork[]): Promise<void> {
       const next = renderRules(network, machines);
-      queue = queue.catch(() => {}).then(async () => {
-        if (next === rules) return;
-        await run(["nft", "-f", "-"], { input: next });
-        rules = next;
-      });
+      queue = queue
+        .catch(() => {})
+        .then(async () => {
+          if (next === rules) return;
+          await run(["nft", "-f", "-"], { input: next });
+          rules = next;
+        });
       return queue;
     },
     /** Leaves nothing behind. */
@@ -51,17 +56,24 @@ export async function openNetwork(network: NodeNetwork) {
 async function checkConflicts(network: NodeNetwork): Promise<void> {
   const routes = JSON.parse((await run(["ip", "-j", "-4", "route"])) || "[]") as { dst: string; dev?: string }[];
   const clash = routes.find((r) => r.dst !== "default" && r.dev !== network.bridge && overlaps4(network.subnet4, r.dst));
-  if (clash) throw new HyperlaneError("CONFLICT", `The machines' network ${network.subnet4} overlaps the route ${clash.dst}${clash.dev ? ` of ${clash.dev}` : ""} on this host.`, { hint: "Choose a free one: start the agent with HYPERLANE_SUBNET=10.99.0.0/16 (any private network that this host does not use)." });
+  if (clash)
+    throw new HyperlaneError(
+      "CONFLICT",
+      `The machines' network ${network.subnet4} overlaps the route ${clash.dst}${clash.dev ? ` of ${clash.dev}` : ""} on this host.`,
+      { hint: "Choose a private network that this host does not use: hyperlane init --subnet 10.99.0.0/16" },
+    );
 }
 
 async function makeBridge(network: NodeNetwork): Promise<void> {
   const { bridge } = network;
-  if (!existsSync(`/sys/class/net/${bridge}`)) await run(["ip", "link", "add", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0"]);
+  if (!existsSync(`/sys/class/net/${bridge}`))
+    await run(["ip", "link", "add", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0"]);
   await run(["ip", "address", "replace", `${gateway4(network)}/${prefixLength4(network)}`, "dev", bridge]);
   await run(["ip", "address", "replace", `${gateway6(network)}/64`, "dev", bridge, "nodad"]);
   await run(["ip", "link", "set", bridge, "up"]);
   // A router stops listening to router advertisements, and the host itself may depend on them.
-  for (const name of readdirSync("/proc/sys/net/ipv6/conf")) if (readSysctl(`ipv6/conf/${name}/accept_ra`) === "1" && name !== bridge) writeSysctl(`ipv6/conf/${name}/accept_ra`, "2");
+  for (const name of readdirSync("/proc/sys/net/ipv6/conf"))
+    if (readSysctl(`ipv6/conf/${name}/accept_ra`) === "1" && name !== bridge) writeSysctl(`ipv6/conf/${name}/accept_ra`, "2");
   writeSysctl("ipv4/ip_forward", "1");
   writeSysctl("ipv6/conf/all/forwarding", "1");
   // So that a port exposed on the host answers on 127.0.0.1 too.

@@ -22,7 +22,8 @@ export function resolve(query: Packet, names: Names): Packet | undefined {
   let known = false;
   for (const m of names()) {
     if (reverse) {
-      if (asked === reverseOf(m.address4) || asked === reverseOf(m.address6)) answers.push({ name: question.name, type: "PTR", ttl: TTL_S, data: `${m.name}.${ZONE}` });
+      if (asked === reverseOf(m.address4) || asked === reverseOf(m.address6))
+        answers.push({ name: question.name, type: "PTR", ttl: TTL_S, data: `${m.name}.${ZONE}` });
       continue;
     }
     if (asked !== `${m.name}.${ZONE}`) continue;
@@ -34,7 +35,13 @@ export function resolve(query: Packet, names: Names): Packet | undefined {
   const NXDOMAIN = 3;
   const AA = 1 << 10;
   const RD_RA = (1 << 8) | (1 << 7);
-  return { type: "response", id: query.id, flags: AA | RD_RA | (known || reverse || asked === ZONE ? 0 : NXDOMAIN), questions: query.questions, answers };
+  return {
+    type: "response",
+    id: query.id,
+    flags: AA | RD_RA | (known || reverse || asked === ZONE ? 0 : NXDOMAIN),
+    questions: query.questions,
+    answers,
+  };
 }
 
 export function reverseOf(address: string): string {
@@ -55,7 +62,14 @@ export async function startResolver(addresses: string[], names: Names, upstream 
   const open: (Socket | Server)[] = [];
   for (const address of addresses) {
     const udp = createSocket(isIPv6(address) ? "udp6" : "udp4");
-    udp.on("message", (bytes: Buffer, from) => void answer(bytes, names, upstream, "udp").then((reply) => reply && udp.send(reply, from.port, from.address), () => {}));
+    udp.on(
+      "message",
+      (bytes: Buffer, from) =>
+        void answer(bytes, names, upstream, "udp").then(
+          (reply) => reply && udp.send(reply, from.port, from.address),
+          () => {},
+        ),
+    );
     udp.on("error", () => {});
     await new Promise<void>((done, fail) => udp.once("error", fail).bind(53, address, done));
     const tcp = createServer((socket) => {
@@ -67,7 +81,10 @@ export async function startResolver(addresses: string[], names: Names, upstream 
         while (held.length >= 2 && held.length >= 2 + held.readUInt16BE(0)) {
           const message = held.subarray(2, 2 + held.readUInt16BE(0));
           held = held.subarray(2 + message.length);
-          void answer(message, names, upstream, "tcp").then((reply) => reply && socket.write(Buffer.concat([u16(reply.length), reply])), () => socket.destroy());
+          void answer(message, names, upstream, "tcp").then(
+            (reply) => reply && socket.write(Buffer.concat([u16(reply.length), reply])),
+            () => socket.destroy(),
+          );
         }
       });
     });

@@ -28,7 +28,13 @@ export function prefixLength4(network: NodeNetwork): number {
 export function addressesOf(network: NodeNetwork, machine: { id: string; slot: number }): Addresses {
   const host = machine.slot + 2;
   const mac = [0x52, 0x48, 0, 0, host >> 8, host & 255].map((b) => b.toString(16).padStart(2, "0")).join(":");
-  return { address4: toIp4(base4(network) + host), address6: `${network.prefix6}::${host.toString(16)}`, linkLocal: linkLocal(mac), mac, tap: tapName(machine.id) };
+  return {
+    address4: toIp4(base4(network) + host),
+    address6: `${network.prefix6}::${host.toString(16)}`,
+    linkLocal: linkLocal(mac),
+    mac,
+    tap: tapName(machine.id),
+  };
 }
 
 export function capacity4(network: NodeNetwork): number {

@@ -3,7 +3,19 @@
  * lives decides how a snapshot is taken: a ZFS dataset per machine (snapshot, rollback), else a copy of the file that
  * shares its blocks (reflink) or at least its holes (sparse). Nothing is copied when a machine is made.
  */
-import { chownSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, truncateSync, statfsSync, closeSync, openSync } from "node:fs";
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  statfsSync,
+  closeSync,
+  openSync,
+} from "node:fs";
 import { HyperlaneError } from "#contract/errors.ts";
 import { formatMib } from "#contract/size.ts";
 import { run } from "#agent/host/run.ts";
@@ -32,14 +44,20 @@ const RESERVE_MIB = 512;
 export async function openStorage(dir: string, pool: string | null): Promise<Storage> {
   mkdirSync(dir, { recursive: true, mode: 0o711 });
   if (pool !== null) return zfsStorage(dir, pool);
-  const reflink = await run(["cp", "--reflink=always", "/dev/null", `${dir}/.reflink`]).then(() => probeReflink(dir), () => false);
+  const reflink = await run(["cp", "--reflink=always", "/dev/null", `${dir}/.reflink`]).then(
+    () => probeReflink(dir),
+    () => false,
+  );
   rmSync(`${dir}/.reflink`, { force: true });
   return fileStorage(dir, reflink ? "reflink" : "sparse");
 }
 
 async function probeReflink(dir: string): Promise<boolean> {
   await Bun.write(`${dir}/.reflink`, "x".repeat(8192));
-  const works = await run(["cp", "--reflink=always", `${dir}/.reflink`, `${dir}/.reflink2`]).then(() => true, () => false);
+  const works = await run(["cp", "--reflink=always", `${dir}/.reflink`, `${dir}/.reflink2`]).then(
+    () => true,
+    () => false,
+  );
   rmSync(`${dir}/.reflink2`, { force: true });
   return works;
 }
@@ -55,7 +73,11 @@ async function format(path: string, mib: number, uid: number): Promise<void> {
 
 function checkSpace(dir: string, needMib: number, what: string): void {
   const { diskFreeMib } = space(dir);
-  if (diskFreeMib < needMib + RESERVE_MIB) throw new HyperlaneError("NO_SPACE", `${what} needs ${formatMib(needMib)}, and the node has ${formatMib(Math.max(1, diskFreeMib))} free, of which ${formatMib(RESERVE_MIB)} stay free.`);
+  if (diskFreeMib < needMib + RESERVE_MIB)
+    throw new HyperlaneError(
+      "NO_SPACE",
+      `${what} needs ${formatMib(needMib)}, and the node has ${formatMib(Math.max(1, diskFreeMib))} free, of which ${formatMib(RESERVE_MIB)} stay free.`,
+    );
 }
 
 function space(dir: string): { diskMib: number; diskFreeMib: number } {
@@ -108,8 +130,13 @@ function zfsStorage(dir: string, pool: string): Storage {
   const dataset = (id: string): string => `${pool}/${id}`;
   const mountpoint = (id: string): string => `${dir}/${id}`;
   const diskPath = (id: string): string => `${mountpoint(id)}/disk.raw`;
-  const exists = (name: string): Promise<boolean> => run(["zfs", "list", "-H", "-o", "name", name]).then(() => true, () => false);
-  const used = async (name: string): Promise<number> => Number((await run(["zfs", "get", "-Hp", "-o", "value", "referenced", name])).trim());
+  const exists = (name: string): Promise<boolean> =>
+    run(["zfs", "list", "-H", "-o", "name", name]).then(
+      () => true,
+      () => false,
+    );
+  const used = async (name: string): Promise<number> =>
+    Number((await run(["zfs", "get", "-Hp", "-o", "value", "referenced", name])).trim());
   // Not `zfs rollback`: that would destroy the snapshots taken since. A clone is mounted, copied from, and removed.
   const copyOut = async (id: string, snapshot: string, to: string): Promise<void> => {
     const clone = `${pool}/${id}-copy`;
@@ -129,7 +156,8 @@ function zfsStorage(dir: string, pool: string): Storage {
     diskPath,
     exportSnapshot: copyOut,
     async createDisk(id, mib, uid) {
-      if (!(await exists(dataset(id)))) await run(["zfs", "create", "-o", `mountpoint=${mountpoint(id)}`, "-o", "compression=on", "-o", "atime=off", dataset(id)]);
+      if (!(await exists(dataset(id))))
+        await run(["zfs", "create", "-o", `mountpoint=${mountpoint(id)}`, "-o", "compression=on", "-o", "atime=off", dataset(id)]);
       if (!existsSync(diskPath(id))) await format(diskPath(id), mib, uid);
       return diskPath(id);
     },

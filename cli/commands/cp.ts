@@ -1,5 +1,16 @@
 /** Files in and out as a tar stream. What comes from a machine is not trusted: nothing is written outside the target. */
-import { createReadStream, existsSync, lstatSync, mkdirSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync, createWriteStream } from "node:fs";
+import {
+  createReadStream,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  createWriteStream,
+} from "node:fs";
 import { basename, dirname, join, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { HyperlaneError } from "#contract/errors.ts";
@@ -15,7 +26,8 @@ export const cp: Command = {
   args: [2, 2],
   async run(ctx) {
     const [from, to] = ctx.args.map(parse) as [Place, Place];
-    if ((from.machine === undefined) === (to.machine === undefined)) throw new HyperlaneError("USAGE", "One of FROM and TO must be NAME:/PATH, the other a path here.");
+    if ((from.machine === undefined) === (to.machine === undefined))
+      throw new HyperlaneError("USAGE", "One of FROM and TO must be NAME:/PATH, the other a path here.");
     if (from.machine === undefined) await copyIn(ctx, from.path, to.machine!, to.path);
     else await copyOut(ctx, from.machine, from.path, to.path);
     ctx.out.done(`Copied ${ctx.args[0]} to ${ctx.args[1]}`);
@@ -27,7 +39,8 @@ type Place = { machine?: string; path: string };
 function parse(text: string): Place {
   const match = /^([a-z][a-z0-9-]*):(.*)$/s.exec(text);
   if (!match) return { path: text };
-  if (!match[2]!.startsWith("/")) throw new HyperlaneError("INVALID", `"${match[2]}" must be an absolute path in the machine.`, { field: "path" });
+  if (!match[2]!.startsWith("/"))
+    throw new HyperlaneError("INVALID", `"${match[2]}" must be an absolute path in the machine.`, { field: "path" });
   return { machine: match[1]!, path: match[2]! };
 }
 
@@ -62,10 +75,14 @@ async function addToArchive(archive: import("tar-stream").Pack, path: string, na
 async function copyOut({ client }: Context, machine: string, from: string, to: string): Promise<void> {
   const { extract } = await import("tar-stream");
   const into = existsSync(to) && statSync(to).isDirectory();
-  if (!into && !existsSync(dirname(resolve(to)))) throw new HyperlaneError("NOT_FOUND", `There is no directory "${dirname(to)}" here.`, { hint: "Make it first." });
+  if (!into && !existsSync(dirname(resolve(to))))
+    throw new HyperlaneError("NOT_FOUND", `There is no directory "${dirname(to)}" here.`, { hint: "Make it first." });
   const reader = extract();
   const session = await openCopy(client, machine, "out", from, (bytes) => reader.write(bytes));
-  void session.exit.then(() => reader.end(Buffer.alloc(0)), (e) => reader.destroy(e));
+  void session.exit.then(
+    () => reader.end(Buffer.alloc(0)),
+    (e) => reader.destroy(e),
+  );
   const root = resolve(to);
   for await (const entry of reader) {
     const { name, type = "file", mode = 0o644, linkname = "" } = entry.header;
@@ -88,34 +105,51 @@ async function copyOut({ client }: Context, machine: string, from: string, to: s
 export function safeTarget(root: string, name: string): string {
   const target = resolve(root, name);
   const refuse = (): never => {
-    throw new HyperlaneError("INVALID", `The machine sent a path outside the target: "${name}".`, { hint: "Nothing outside was written. Look into that machine." });
+    throw new HyperlaneError("INVALID", `The machine sent a path outside the target: "${name}".`, {
+      hint: "Nothing outside was written. Look into that machine.",
+    });
   };
   if (target !== root && !target.startsWith(root + sep)) refuse();
   for (let at = dirname(target); at.length > root.length; at = dirname(at)) if (existsSync(at) && lstatSync(at).isSymbolicLink()) refuse();
   return target;
 }
 
-async function openCopy(client: Context["client"], machine: string, direction: "in" | "out", path: string, data: (bytes: Buffer) => void = () => {}) {
+async function openCopy(
+  client: Context["client"],
+  machine: string,
+  direction: "in" | "out",
+  path: string,
+  data: (bytes: Buffer) => void = () => {},
+) {
   const exit = Promise.withResolvers<void>();
   exit.promise.catch(() => {});
   let credit = WINDOW;
   let wake: (() => void) | undefined;
   let complaint = "";
-  const stream: Stream = await client().stream("machineCopy", { params: { machine }, query: { direction, path } }, {
-    message(type, payload) {
-      if (type === F.STDOUT) data(payload);
-      if (type === F.STDERR) complaint += payload.toString();
-      if (type === F.STDOUT || type === F.STDERR) stream?.send(F.CREDIT, encodeU32(payload.length));
-      if (type === F.CREDIT_BACK) credit += payload.readUInt32LE(0), wake?.();
-      if (type === F.EXIT) {
-        const e = decodeExit(payload);
-        const why = complaint.replaceAll("hyperlane-init: ", "").trim().split("\n")[0] || e.text || `exit ${e.value}`;
-        if (e.kind === "code" && e.value === 0) exit.resolve();
-        else exit.reject(new HyperlaneError("FAILED", `The copy failed in the machine: ${why}.`, { hint: "Check the path there: `vps exec NAME -- ls -la PATH`." }));
-      }
+  const stream: Stream = await client().stream(
+    "machineCopy",
+    { params: { machine }, query: { direction, path } },
+    {
+      message(type, payload) {
+        if (type === F.STDOUT) data(payload);
+        if (type === F.STDERR) complaint += payload.toString();
+        if (type === F.STDOUT || type === F.STDERR) stream?.send(F.CREDIT, encodeU32(payload.length));
+        if (type === F.CREDIT_BACK) (credit += payload.readUInt32LE(0)), wake?.();
+        if (type === F.EXIT) {
+          const e = decodeExit(payload);
+          const why = complaint.replaceAll("hyperlane-init: ", "").trim().split("\n")[0] || e.text || `exit ${e.value}`;
+          if (e.kind === "code" && e.value === 0) exit.resolve();
+          else
+            exit.reject(
+              new HyperlaneError("FAILED", `The copy failed in the machine: ${why}.`, {
+                hint: "Check the path there: `vps exec NAME -- ls -la PATH`.",
+              }),
+            );
+        }
+      },
+      close: (error) => exit.reject(error ?? new HyperlaneError("UNAVAILABLE", "The connection to the machine was lost.")),
     },
-    close: (error) => exit.reject(error ?? new HyperlaneError("UNAVAILABLE", "The connection to the machine was lost.")),
-  });
+  );
   return {
     exit: exit.promise,
     async write(bytes: Buffer): Promise<void> {

@@ -3,7 +3,15 @@ import { toHyperlaneError } from "#contract/errors.ts";
 import { JSON_FLAG, type Command, type Context } from "#cli/command.ts";
 
 type Check = { name: string; status: "PASSED" | "WARN" | "FAILED"; detail: string; remedy: string | null };
-const TOOLS: Record<string, string> = { "qemu-system-x86_64": "qemu-system-x86", nft: "nftables", ip: "iproute2", setpriv: "util-linux", "mkfs.ext4": "e2fsprogs", "mkfs.erofs": "erofs-utils", ssh: "openssh-client" };
+const TOOLS: Record<string, string> = {
+  "qemu-system-x86_64": "qemu-system-x86",
+  nft: "nftables",
+  ip: "iproute2",
+  setpriv: "util-linux",
+  "mkfs.ext4": "e2fsprogs",
+  "mkfs.erofs": "erofs-utils",
+  ssh: "openssh-client",
+};
 const LOW_DISK_GIB = 5;
 
 export const doctor: Command = {
@@ -37,11 +45,33 @@ function hostChecks(): Check[] {
   const filesystems = readFileSync("/proc/filesystems", "utf8");
   const cgroup = existsSync("/sys/fs/cgroup/cgroup.controllers") ? "cgroup v2" : existsSync("/sys/fs/cgroup/memory") ? "cgroup v1" : null;
   return [
-    check("Tools", missing.length === 0, missing.length ? `missing: ${missing.join(", ")}` : "all there", `apt-get install ${[...new Set(missing.map((t) => TOOLS[t]))].join(" ")}`),
-    check("TUN/TAP", canUse("/dev/net/tun"), canUse("/dev/net/tun") ? "/dev/net/tun" : "/dev/net/tun cannot be opened", "modprobe tun, and run the agent as root"),
+    check(
+      "Tools",
+      missing.length === 0,
+      missing.length ? `missing: ${missing.join(", ")}` : "all there",
+      `apt-get install ${[...new Set(missing.map((t) => TOOLS[t]))].join(" ")}`,
+    ),
+    check(
+      "TUN/TAP",
+      canUse("/dev/net/tun"),
+      canUse("/dev/net/tun") ? "/dev/net/tun" : "/dev/net/tun cannot be opened",
+      "modprobe tun, and run the agent as root",
+    ),
     check("Limits", cgroup !== null, cgroup ?? "no control groups: machines run without limits", "Mount cgroup2 at /sys/fs/cgroup", "WARN"),
-    check("ZFS", existsSync("/dev/zfs") || Bun.which("zfs") !== null, Bun.which("zfs") ? "there" : "not there: disks are plain files, and a snapshot copies what is used", "Optional: install ZFS, and run `hyperlane init --zpool POOL`", "WARN"),
-    check("Images from machines", /\terofs|\toverlay/.test(filesystems), /erofs/.test(filesystems) ? "erofs and overlay" : "erofs is not in the kernel (yet)", "modprobe erofs overlay loop", "WARN"),
+    check(
+      "ZFS",
+      existsSync("/dev/zfs") || Bun.which("zfs") !== null,
+      Bun.which("zfs") ? "there" : "not there: disks are plain files, and a snapshot copies what is used",
+      "Optional: install ZFS, and run `hyperlane init --zpool POOL`",
+      "WARN",
+    ),
+    check(
+      "Images from machines",
+      /\terofs|\toverlay/.test(filesystems),
+      /erofs/.test(filesystems) ? "erofs and overlay" : "erofs is not in the kernel (yet)",
+      "modprobe erofs overlay loop",
+      "WARN",
+    ),
     check("Disk", freeGib >= LOW_DISK_GIB, `${freeGib} GiB free`, "Free some: `vps image list`, `vps snapshot list NAME`", "WARN"),
   ];
 }
@@ -53,8 +83,25 @@ async function controlChecks({ client }: Context): Promise<Check[]> {
     return [
       check("Control plane", true, `version ${health.version}`, ""),
       ...items.flatMap((n) => [
-        check(`Node ${n.name}`, n.connected, n.connected ? "connected" : "not connected", "Run `hyperlane start` there; its log is in /var/log/hyperlane/agent.log"),
-        ...(n.status ? [check("Virtualization", n.status.accelerator === "kvm", n.status.accelerator === "kvm" ? `KVM: ${n.status.acceleratorReason}` : `software emulation, 10 to 30 times slower: ${n.status.acceleratorReason}`, "Use a host with hardware virtualization, or turn on nested virtualization in its hypervisor", "WARN")] : []),
+        check(
+          `Node ${n.name}`,
+          n.connected,
+          n.connected ? "connected" : "not connected",
+          "Run `hyperlane start` there; its log is in /var/log/hyperlane/agent.log",
+        ),
+        ...(n.status
+          ? [
+              check(
+                "Virtualization",
+                n.status.accelerator === "kvm",
+                n.status.accelerator === "kvm"
+                  ? `KVM: ${n.status.acceleratorReason}`
+                  : `software emulation, 10 to 30 times slower: ${n.status.acceleratorReason}`,
+                "Use a host with hardware virtualization, or turn on nested virtualization in its hypervisor",
+                "WARN",
+              ),
+            ]
+          : []),
       ]),
     ];
   } catch (thrown) {

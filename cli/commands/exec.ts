@@ -21,16 +21,30 @@ export const exec: Command = {
   },
   async run({ client, args, rest, flags, out }) {
     if (!rest.length) throw new HyperlaneError("USAGE", "Which command?", { hint: `Try: vps exec ${args[0]} -- uname -a` });
-    if (flags.tty && !process.stdin.isTTY) throw new HyperlaneError("USAGE", "-t needs a terminal, and stdin is none.", { hint: "Leave -t out." });
+    if (flags.tty && !process.stdin.isTTY)
+      throw new HyperlaneError("USAGE", "-t needs a terminal, and stdin is none.", { hint: "Leave -t out." });
     const tty = flags.tty === true;
     const stdin = flags.interactive === true || tty;
     // A terminal that does not know its size says 0.
-    const { columns: cols, rows } = process.stdout.isTTY ? { columns: process.stdout.columns || 80, rows: process.stdout.rows || 24 } : { columns: 80, rows: 24 };
+    const { columns: cols, rows } = process.stdout.isTTY
+      ? { columns: process.stdout.columns || 80, rows: process.stdout.rows || 24 }
+      : { columns: 80, rows: 24 };
     const done = Promise.withResolvers<number>();
     const pump = stdin ? createPump() : undefined;
     const stream: Stream = await client().stream(
       "machineExec",
-      { params: { machine: args[0]! }, query: { argv: JSON.stringify(rest), tty, stdin, rows, cols, user: (flags.user as string) ?? "root", workdir: (flags.workdir as string | undefined) } },
+      {
+        params: { machine: args[0]! },
+        query: {
+          argv: JSON.stringify(rest),
+          tty,
+          stdin,
+          rows,
+          cols,
+          user: (flags.user as string) ?? "root",
+          workdir: flags.workdir as string | undefined,
+        },
+      },
       {
         message(type, payload) {
           if (type === F.STDOUT || type === F.STDERR) {

@@ -6,7 +6,15 @@ import type { MachineState } from "#contract/resources/states.ts";
 import { JSON_FLAG, type Command, type Context } from "#cli/command.ts";
 import { waitFor } from "#cli/wait.ts";
 
-const COLORS: Record<MachineState, Parameters<Context["out"]["color"]>[0]> = { requested: "yellow", provisioning: "yellow", running: "green", paused: "cyan", stopped: "dim", failed: "red", destroyed: "dim" };
+const COLORS: Record<MachineState, Parameters<Context["out"]["color"]>[0]> = {
+  requested: "yellow",
+  provisioning: "yellow",
+  running: "green",
+  paused: "cyan",
+  stopped: "dim",
+  failed: "red",
+  destroyed: "dim",
+};
 
 export const list: Command = {
   name: "list",
@@ -14,19 +22,37 @@ export const list: Command = {
   summary: "List machines",
   examples: ["vps list", "vps list --state failed", "vps list --label team=core --json"],
   args: [0, 0],
-  flags: { label: { type: "string", short: "l", value: "K[=V]", help: "Only with this label" }, state: { type: "string", value: "STATE", help: "Only in this state" }, quiet: { type: "boolean", short: "q", help: "Only names" }, json: JSON_FLAG },
+  flags: {
+    label: { type: "string", short: "l", value: "K[=V]", help: "Only with this label" },
+    state: { type: "string", value: "STATE", help: "Only in this state" },
+    quiet: { type: "boolean", short: "q", help: "Only names" },
+    json: JSON_FLAG,
+  },
   async run({ client, flags, out }) {
     const items: Machine[] = [];
     let after: string | undefined;
     do {
-      const page = await client().listMachines({ query: { limit: 1000, after, label: flags.label as string | undefined, state: flags.state as string | undefined } });
+      const page = await client().listMachines({
+        query: { limit: 1000, after, label: flags.label as string | undefined, state: flags.state as string | undefined },
+      });
       items.push(...page.items);
       after = page.next ?? undefined;
     } while (after !== undefined);
     out.data(items);
     if (flags.quiet) return items.forEach((m) => out.line(m.name));
     if (!items.length) return out.line("No machines. Make one: vps up api-prod");
-    out.table(["NAME", "STATE", "CPU", "RAM", "IMAGE", "ADDRESS", "AGE"], items.map((m) => [m.name, out.color(COLORS[m.state], m.destroying ? "destroying" : m.state), String(m.spec.cpu), formatMib(m.spec.memoryMib), m.spec.image, m.observed?.address6 ?? "-", age(m.createdAt)]));
+    out.table(
+      ["NAME", "STATE", "CPU", "RAM", "IMAGE", "ADDRESS", "AGE"],
+      items.map((m) => [
+        m.name,
+        out.color(COLORS[m.state], m.destroying ? "destroying" : m.state),
+        String(m.spec.cpu),
+        formatMib(m.spec.memoryMib),
+        m.spec.image,
+        m.observed?.address6 ?? "-",
+        age(m.createdAt),
+      ]),
+    );
   },
 };
 
@@ -43,13 +69,39 @@ export const show: Command = {
     out.data(m);
     if (out.json) return;
     // A machine that is too busy to say how it is can still be shown.
-    const used = m.state === "running" ? await client().machineStats({ params: { machine: m.id } }).catch(() => undefined) : undefined;
+    const used =
+      m.state === "running"
+        ? await client()
+            .machineStats({ params: { machine: m.id } })
+            .catch(() => undefined)
+        : undefined;
     const rows: [string, string | null | undefined][] = [
-      ["Name", m.name], ["Id", m.id], ["State", out.color(COLORS[m.state], m.state)], ["Reason", m.reason], ["Image", m.spec.image], ["CPU", String(m.spec.cpu)], ["RAM", formatMib(m.spec.memoryMib)], ["Disk", formatMib(m.spec.diskMib)],
-      ["Used", used && `RAM ${formatMib(used.memoryMib - used.memoryFreeMib)}, disk ${formatMib(Math.max(1, used.diskMib - used.diskFreeMib))}, load ${used.load1.toFixed(2)}, up ${duration(used.uptimeS)}`],
-      ["Node", m.node], ["IPv6", m.observed?.address6], ["IPv4", m.observed?.address4], ["Runs on", m.observed?.accelerator === "tcg" ? "software emulation (`vps doctor` says why)" : m.observed?.accelerator],
-      ["Exposed", m.exposures.map((e) => `${e.hostPort} -> ${e.port}/${e.protocol}`).join(", ") || null], ["Labels", Object.entries(m.labels).map(([k, v]) => `${k}=${v}`).join(", ") || null],
-      ["Started", m.observed?.steps.map((s) => `${s.name} ${s.ms} ms`).join(", ") || null], ["Created", `${age(m.createdAt)} ago`],
+      ["Name", m.name],
+      ["Id", m.id],
+      ["State", out.color(COLORS[m.state], m.state)],
+      ["Reason", m.reason],
+      ["Image", m.spec.image],
+      ["CPU", String(m.spec.cpu)],
+      ["RAM", formatMib(m.spec.memoryMib)],
+      ["Disk", formatMib(m.spec.diskMib)],
+      [
+        "Used",
+        used &&
+          `RAM ${formatMib(used.memoryMib - used.memoryFreeMib)}, disk ${formatMib(Math.max(1, used.diskMib - used.diskFreeMib))}, load ${used.load1.toFixed(2)}, up ${duration(used.uptimeS)}`,
+      ],
+      ["Node", m.node],
+      ["IPv6", m.observed?.address6],
+      ["IPv4", m.observed?.address4],
+      ["Runs on", m.observed?.accelerator === "tcg" ? "software emulation (`vps doctor` says why)" : m.observed?.accelerator],
+      ["Exposed", m.exposures.map((e) => `${e.hostPort} -> ${e.port}/${e.protocol}`).join(", ") || null],
+      [
+        "Labels",
+        Object.entries(m.labels)
+          .map(([k, v]) => `${k}=${v}`)
+          .join(", ") || null,
+      ],
+      ["Started", m.observed?.steps.map((s) => `${s.name} ${s.ms} ms`).join(", ") || null],
+      ["Created", `${age(m.createdAt)} ago`],
     ];
     for (const [k, v] of rows) if (v) out.line(`${k.padEnd(9)}${v}`);
     if (m.state === "running") out.line(`→ SSH: vps ssh ${m.name}`);
@@ -57,7 +109,12 @@ export const show: Command = {
   },
 };
 
-type PowerVerb = { verb: string; operation: "startMachine" | "stopMachine" | "restartMachine" | "pauseMachine" | "resumeMachine"; until: MachineState; summary: string };
+type PowerVerb = {
+  verb: string;
+  operation: "startMachine" | "stopMachine" | "restartMachine" | "pauseMachine" | "resumeMachine";
+  until: MachineState;
+  summary: string;
+};
 
 function power({ verb, operation, until, summary }: PowerVerb): Command {
   return {
@@ -92,13 +149,27 @@ export const scale: Command = {
   examples: ["vps scale api-prod --cpu 4 --ram 8G", "vps scale api-prod --ram 2G --restart"],
   args: [1, 1],
   complete: "machine",
-  flags: { cpu: { type: "string", value: "N", help: "Virtual CPUs" }, ram: { type: "string", value: "SIZE", help: "Memory, like 8G" }, restart: { type: "boolean", help: "Restart it now where the change needs that" }, json: JSON_FLAG },
+  flags: {
+    cpu: { type: "string", value: "N", help: "Virtual CPUs" },
+    ram: { type: "string", value: "SIZE", help: "Memory, like 8G" },
+    restart: { type: "boolean", help: "Restart it now where the change needs that" },
+    json: JSON_FLAG,
+  },
   async run({ client, args, flags, out }) {
     const memoryMib = flags.ram === undefined ? undefined : parseMib(flags.ram as string);
-    if (flags.ram !== undefined && memoryMib === undefined) throw new HyperlaneError("INVALID", `--ram must be a size like 512M or 8G, not "${String(flags.ram)}".`, { field: "ram" });
-    if (flags.cpu !== undefined && !/^\d+$/.test(flags.cpu as string)) throw new HyperlaneError("INVALID", `--cpu must be a whole number, not "${String(flags.cpu)}".`, { field: "cpu" });
+    if (flags.ram !== undefined && memoryMib === undefined)
+      throw new HyperlaneError("INVALID", `--ram must be a size like 512M or 8G, not "${String(flags.ram)}".`, { field: "ram" });
+    if (flags.cpu !== undefined && !/^\d+$/.test(flags.cpu as string))
+      throw new HyperlaneError("INVALID", `--cpu must be a whole number, not "${String(flags.cpu)}".`, { field: "cpu" });
     if (flags.cpu === undefined && memoryMib === undefined) throw new HyperlaneError("USAGE", "What to change? Give --cpu, --ram or both.");
-    const m = await client().updateMachine({ params: { machine: args[0]! }, body: { ...(flags.cpu !== undefined && { cpu: Number(flags.cpu) }), ...(memoryMib !== undefined && { memoryMib }), restart: flags.restart === true } });
+    const m = await client().updateMachine({
+      params: { machine: args[0]! },
+      body: {
+        ...(flags.cpu !== undefined && { cpu: Number(flags.cpu) }),
+        ...(memoryMib !== undefined && { memoryMib }),
+        restart: flags.restart === true,
+      },
+    });
     if (flags.restart) await waitFor(client(), m.id, out, (x) => x.state === "running" && x.observed?.epoch === x.epoch);
     out.done(`${m.name}: ${m.spec.cpu} CPU, ${formatMib(m.spec.memoryMib)} RAM`);
     if (m.needsRestart) out.note(`It takes effect at the next start: vps restart ${m.name} (or --restart next time)`);
@@ -113,18 +184,29 @@ export const destroy: Command = {
   examples: ["vps destroy api-prod", "vps destroy api-prod --yes"],
   args: [1, 1],
   complete: "machine",
-  flags: { yes: { type: "boolean", short: "y", help: "Do not ask" }, "if-exists": { type: "boolean", help: "No error when there is no such machine" }, "no-wait": { type: "boolean", help: "Return once the request is recorded" }, json: JSON_FLAG },
+  flags: {
+    yes: { type: "boolean", short: "y", help: "Do not ask" },
+    "if-exists": { type: "boolean", help: "No error when there is no such machine" },
+    "no-wait": { type: "boolean", help: "Return once the request is recorded" },
+    json: JSON_FLAG,
+  },
   async run({ client, args, flags, out }) {
     const name = args[0]!;
-    const m = await client().getMachine({ params: { machine: name } }).catch((e: HyperlaneError) => (e.code === "NOT_FOUND" && flags["if-exists"] ? undefined : Promise.reject(e)));
+    const m = await client()
+      .getMachine({ params: { machine: name } })
+      .catch((e: HyperlaneError) => (e.code === "NOT_FOUND" && flags["if-exists"] ? undefined : Promise.reject(e)));
     if (!m) return;
     if (!flags.yes) {
-      if (!process.stdin.isTTY || !out.tty) throw new HyperlaneError("USAGE", `"${name}", its disk and its snapshots would be gone for good.`, { hint: "Say so with --yes." });
+      if (!process.stdin.isTTY || !out.tty)
+        throw new HyperlaneError("USAGE", `"${name}", its disk and its snapshots would be gone for good.`, { hint: "Say so with --yes." });
       const answer = prompt(`This destroys "${name}", its disk and its snapshots for good. Type its name to go on:`);
       if (answer !== m.name) throw new HyperlaneError("USAGE", "Not destroyed: the name did not match.", { hint: "Nothing was changed." });
     }
     await client().destroyMachine({ params: { machine: m.id } });
-    if (!flags["no-wait"]) await waitFor(client(), m.id, out, () => false).catch((e: HyperlaneError) => (e.code === "NOT_FOUND" ? undefined : Promise.reject(e)));
+    if (!flags["no-wait"])
+      await waitFor(client(), m.id, out, () => false).catch((e: HyperlaneError) =>
+        e.code === "NOT_FOUND" ? undefined : Promise.reject(e),
+      );
     out.done(`${m.name} is ${flags["no-wait"] ? "being " : ""}destroyed`);
     out.data({ id: m.id, name: m.name, state: flags["no-wait"] ? m.state : "destroyed", destroying: true });
   },

@@ -16,18 +16,29 @@ export const logs: Command = {
   examples: ["vps logs api-prod", "vps logs -f api-prod --workload", "vps logs api-prod --tail 50"],
   args: [1, 1],
   complete: "machine",
-  flags: { follow: { type: "boolean", short: "f", help: "Go on as more comes" }, workload: { type: "boolean", help: "The workload (its journal) instead of the console" }, tail: { type: "string", value: "N", help: "Only the last N lines (1000)" } },
+  flags: {
+    follow: { type: "boolean", short: "f", help: "Go on as more comes" },
+    workload: { type: "boolean", help: "The workload (its journal) instead of the console" },
+    tail: { type: "string", value: "N", help: "Only the last N lines (1000)" },
+  },
   async run({ client, args, flags, out }) {
     const done = Promise.withResolvers<number>();
-    const stream: Stream = await client().stream("machineLogs", { params: { machine: args[0]! }, query: { follow: flags.follow === true, source: flags.workload ? "workload" : "console", tail: (flags.tail as string) ?? "1000" } }, {
-      message(type, payload) {
-        if (type === F.STDOUT) {
-          out.raw(payload);
-          stream?.send(F.CREDIT, encodeU32(payload.length));
-        } else if (type === F.EXIT) done.resolve(0);
+    const stream: Stream = await client().stream(
+      "machineLogs",
+      {
+        params: { machine: args[0]! },
+        query: { follow: flags.follow === true, source: flags.workload ? "workload" : "console", tail: (flags.tail as string) ?? "1000" },
       },
-      close: (error) => (error ? done.reject(error) : done.resolve(0)),
-    });
+      {
+        message(type, payload) {
+          if (type === F.STDOUT) {
+            out.raw(payload);
+            stream?.send(F.CREDIT, encodeU32(payload.length));
+          } else if (type === F.EXIT) done.resolve(0);
+        },
+        close: (error) => (error ? done.reject(error) : done.resolve(0)),
+      },
+    );
     return await done.promise.finally(() => stream.close());
   },
 };
@@ -38,7 +49,11 @@ export const events: Command = {
   summary: "What happened, oldest first",
   examples: ["vps events", "vps events -f --json | jq .type", "vps events --machine api-prod"],
   args: [0, 0],
-  flags: { follow: { type: "boolean", short: "f", help: "Go on as more comes" }, machine: { type: "string", value: "NAME", help: "Only of this machine" }, json: { type: "boolean", help: "One JSON object a line" } },
+  flags: {
+    follow: { type: "boolean", short: "f", help: "Go on as more comes" },
+    machine: { type: "string", value: "NAME", help: "Only of this machine" },
+    json: { type: "boolean", help: "One JSON object a line" },
+  },
   async run({ client, flags, out }) {
     type E = { seq: number; at: number; type: string; subject: string; actor: string; data: unknown };
     const names = new Map<string, string>();
@@ -46,7 +61,9 @@ export const events: Command = {
       if (flags.json) return out.ndjson(e);
       const { name } = e.data as { name?: unknown };
       if (typeof name === "string") names.set(e.subject, name);
-      out.line(`${new Date(e.at).toISOString()}  ${String(e.seq).padStart(6)}  ${(names.get(e.subject) ?? e.subject).padEnd(16)}  ${e.type.replace(/^v\d+\./, "").padEnd(22)}  ${describe(e.data)}`.trimEnd());
+      out.line(
+        `${new Date(e.at).toISOString()}  ${String(e.seq).padStart(6)}  ${(names.get(e.subject) ?? e.subject).padEnd(16)}  ${e.type.replace(/^v\d+\./, "").padEnd(22)}  ${describe(e.data)}`.trimEnd(),
+      );
     };
     let after = "0";
     for (;;) {
@@ -55,18 +72,24 @@ export const events: Command = {
       if (page.items.length) after = String(page.items.at(-1)!.seq);
       if (page.next === null) break;
     }
-    if (after === "0" && flags.machine !== undefined) out.note(`No events of "${flags.machine as string}": a machine that is gone is known by its id only.`);
+    if (after === "0" && flags.machine !== undefined)
+      out.note(`No events of "${flags.machine as string}": a machine that is gone is known by its id only.`);
     if (!flags.follow) return;
     const only = flags.machine === undefined ? undefined : (await client().getMachine({ params: { machine: flags.machine as string } })).id;
     const done = Promise.withResolvers<void>();
-    await client().stream("watchEvents", { query: { after } }, {
-      message: () => {},
-      text(text) {
-        const e = JSON.parse(text) as E;
-        if (only === undefined || e.subject === only) print(e);
+    await client().stream(
+      "watchEvents",
+      { query: { after } },
+      {
+        message: () => {},
+        text(text) {
+          const e = JSON.parse(text) as E;
+          if (only === undefined || e.subject === only) print(e);
+        },
+        close: (error) =>
+          error ? done.reject(error) : done.reject(new HyperlaneError("UNAVAILABLE", "The control plane ended the stream.")),
       },
-      close: (error) => (error ? done.reject(error) : done.reject(new HyperlaneError("UNAVAILABLE", "The control plane ended the stream."))),
-    });
+    );
     await done.promise;
   },
 };
@@ -76,7 +99,10 @@ function describe(data: unknown): string {
   const { observed, spec } = data as { observed?: Observed; spec?: Machine["spec"] };
   if (observed) return [observed.phase, observed.exit, observed.reason].filter(Boolean).join(", ");
   if (spec) return `${spec.image}, ${spec.cpu} CPU, ${formatMib(spec.memoryMib)} RAM`;
-  return Object.entries(data as object).filter(([key, v]) => key !== "name" && key !== "hash" && (typeof v !== "object" || v === null)).map(([key, v]) => `${key} ${v}`).join(", ");
+  return Object.entries(data as object)
+    .filter(([key, v]) => key !== "name" && key !== "hash" && (typeof v !== "object" || v === null))
+    .map(([key, v]) => `${key} ${v}`)
+    .join(", ");
 }
 
 export const nodeList: Command = {
@@ -89,7 +115,19 @@ export const nodeList: Command = {
   async run({ client, out }) {
     const { items } = await client().listNodes();
     out.data(items);
-    out.table(["NAME", "STATUS", "CPU", "RAM", "DISK FREE", "RUNS ON", "STORAGE", "SINCE"], items.map((n) => [n.name, n.connected ? out.color("green", "connected") : out.color("red", "not connected"), String(n.status?.cpu ?? "-"), n.status ? formatMib(n.status.memoryMib) : "-", n.status ? formatMib(n.status.diskFreeMib) : "-", n.status?.accelerator ?? "-", n.status?.storage ?? "-", age(n.since)]));
+    out.table(
+      ["NAME", "STATUS", "CPU", "RAM", "DISK FREE", "RUNS ON", "STORAGE", "SINCE"],
+      items.map((n) => [
+        n.name,
+        n.connected ? out.color("green", "connected") : out.color("red", "not connected"),
+        String(n.status?.cpu ?? "-"),
+        n.status ? formatMib(n.status.memoryMib) : "-",
+        n.status ? formatMib(n.status.diskFreeMib) : "-",
+        n.status?.accelerator ?? "-",
+        n.status?.storage ?? "-",
+        age(n.since),
+      ]),
+    );
   },
 };
 
@@ -127,7 +165,10 @@ export const snapshotList: Command = {
     const { items } = await client().listSnapshots({ params: { machine: args[0]! } });
     out.data(items);
     if (!items.length) return out.line(`No snapshots. Take one: vps snapshot ${args[0]}`);
-    out.table(["NAME", "STATE", "SIZE", "AGE"], items.map((s) => [s.name, s.state, `${Math.round(s.bytes / 2 ** 20)}M`, age(s.createdAt)]));
+    out.table(
+      ["NAME", "STATE", "SIZE", "AGE"],
+      items.map((s) => [s.name, s.state, `${Math.round(s.bytes / 2 ** 20)}M`, age(s.createdAt)]),
+    );
   },
 };
 
@@ -141,7 +182,12 @@ export const snapshotRestore: Command = {
   flags: { json: JSON_FLAG },
   async run({ client, args, out }) {
     const asked = await client().restoreSnapshot({ params: { machine: args[0]!, snapshot: args[1]! } });
-    const m = await waitFor(client(), asked.id, out, (x) => x.observed?.restoredEpoch === x.restore?.epoch && x.observed?.epoch === x.epoch && x.state === x.power);
+    const m = await waitFor(
+      client(),
+      asked.id,
+      out,
+      (x) => x.observed?.restoredEpoch === x.restore?.epoch && x.observed?.epoch === x.epoch && x.state === x.power,
+    );
     out.done(`${m.name} is back at ${args[1]}`);
     out.data(m);
   },
@@ -173,7 +219,16 @@ export const imageList: Command = {
     const { items } = await client().listImages();
     out.data(items);
     if (!items.length) return out.line("No images yet: the node has not reported any. `vps node list` shows whether it is connected.");
-    out.table(["NAME", "STATE", "SIZE", "DIGEST", "AGE"], items.map((i) => [i.name, i.state === "failed" ? `failed: ${i.reason}` : i.state, `${Math.round(i.bytes / 2 ** 20)}M`, i.digest?.slice(0, 12) ?? "-", age(i.createdAt)]));
+    out.table(
+      ["NAME", "STATE", "SIZE", "DIGEST", "AGE"],
+      items.map((i) => [
+        i.name,
+        i.state === "failed" ? `failed: ${i.reason}` : i.state,
+        `${Math.round(i.bytes / 2 ** 20)}M`,
+        i.digest?.slice(0, 12) ?? "-",
+        age(i.createdAt),
+      ]),
+    );
   },
 };
 
@@ -220,19 +275,33 @@ export const expose: Command = {
   examples: ["vps expose api-prod --port 443", "vps expose api-prod --port 80 --as 8080", "vps expose api-prod --port 80 --off"],
   args: [1, 1],
   complete: "machine",
-  flags: { port: { type: "string", value: "PORT", help: "The machine's port" }, as: { type: "string", value: "PORT", help: "The node's port (the same)" }, udp: { type: "boolean", help: "UDP instead of TCP" }, off: { type: "boolean", help: "Close it again" }, json: JSON_FLAG },
+  flags: {
+    port: { type: "string", value: "PORT", help: "The machine's port" },
+    as: { type: "string", value: "PORT", help: "The node's port (the same)" },
+    udp: { type: "boolean", help: "UDP instead of TCP" },
+    off: { type: "boolean", help: "Close it again" },
+    json: JSON_FLAG,
+  },
   async run({ client, args, flags, out }) {
     const port = (name: string): number | undefined => {
       if (flags[name] === undefined) return undefined;
-      if (!/^\d{1,5}$/.test(flags[name] as string)) throw new HyperlaneError("INVALID", `--${name} must be a port number, not "${String(flags[name])}".`, { field: name });
+      if (!/^\d{1,5}$/.test(flags[name] as string))
+        throw new HyperlaneError("INVALID", `--${name} must be a port number, not "${String(flags[name])}".`, { field: name });
       return Number(flags[name]);
     };
     const inner = port("port");
     if (inner === undefined) throw new HyperlaneError("USAGE", "Which port? Give --port.");
     const machine = args[0]!;
-    const m = flags.off ? await client().unexposeMachine({ params: { machine, port: String(inner) } }) : await client().exposeMachine({ params: { machine }, body: { port: inner, hostPort: port("as") ?? inner, protocol: flags.udp ? "udp" : "tcp" } });
+    const m = flags.off
+      ? await client().unexposeMachine({ params: { machine, port: String(inner) } })
+      : await client().exposeMachine({
+          params: { machine },
+          body: { port: inner, hostPort: port("as") ?? inner, protocol: flags.udp ? "udp" : "tcp" },
+        });
     if (m.node !== null) await waitFor(client(), m.id, out, (x) => (x.observed?.revision ?? 0) >= m.revision);
-    out.done(flags.off ? `${m.name}: port ${inner} is closed` : `${m.name}: port ${inner} is reachable on port ${port("as") ?? inner} of the node`);
+    out.done(
+      flags.off ? `${m.name}: port ${inner} is closed` : `${m.name}: port ${inner} is reachable on port ${port("as") ?? inner} of the node`,
+    );
     out.data(m);
   },
 };
@@ -245,7 +314,12 @@ export const init: Command = {
   args: [0, 1],
   async run({ client, args, out }) {
     const who = await client().whoami();
-    const name = args[0] ?? basename(process.cwd()).toLowerCase().replace(/[^a-z0-9-]+/g, "-").replace(/^[^a-z]+|-+$/g, "");
+    const name =
+      args[0] ??
+      basename(process.cwd())
+        .toLowerCase()
+        .replace(/[^a-z0-9-]+/g, "-")
+        .replace(/^[^a-z]+|-+$/g, "");
     if (existsSync("hyperlane.yaml")) out.line("hyperlane.yaml is there already.");
     else {
       writeFileSync("hyperlane.yaml", `vm:\n  name: ${name || "my-server"}\n  cpu: 1\n  ram: 512M\n  image: debian:12\n`, { flag: "wx" });

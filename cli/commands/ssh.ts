@@ -38,7 +38,11 @@ export const ssh: Command = {
   name: "ssh",
   usage: "vps ssh NAME [[--] COMMAND...]",
   summary: "Open a shell in a machine, or run a command in it, over SSH",
-  examples: ["vps ssh api-prod", "vps ssh api-prod -- systemctl status", "vps ssh api-prod -- -L 8080:localhost:80   # words that begin with - go to ssh"],
+  examples: [
+    "vps ssh api-prod",
+    "vps ssh api-prod -- systemctl status",
+    "vps ssh api-prod -- -L 8080:localhost:80   # words that begin with - go to ssh",
+  ],
   args: [1, 1],
   trailing: true,
   complete: "machine",
@@ -48,7 +52,8 @@ export const ssh: Command = {
     const { flags: sshFlags, command } = splitSshWords(rest);
     const argv = ["ssh", "-F", "none", ...options(self()).flatMap((o) => ["-o", o.replace(" ", "=")]), ...sshFlags, "--", name, ...command];
     const program = Bun.which("ssh");
-    if (!program) throw new HyperlaneError("UNSUPPORTED", "OpenSSH's client is not installed.", { hint: "Install it: apt-get install openssh-client" });
+    if (!program)
+      throw new HyperlaneError("UNSUPPORTED", "OpenSSH's client is not installed.", { hint: "Install it: apt-get install openssh-client" });
     const child = Bun.spawn(argv, { stdio: ["inherit", "inherit", "inherit"] });
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => child.kill(signal));
     return await child.exited;
@@ -89,20 +94,29 @@ export const sshProxy: Command = {
     const agent = await serveAgent(join(runtimeDir(), `${name}.sock`), key, certificate);
     const done = Promise.withResolvers<number>();
     const pump = createPump();
-    const stream: Stream = await client().stream("machineTunnel", { params: { machine: name }, query: { port: 22 } }, {
-      message(type, payload) {
-        if (type === F.STDOUT) {
-          out.raw(payload);
-          stream?.send(F.CREDIT, encodeU32(payload.length));
-        } else if (type === F.CREDIT_BACK) pump.credit(payload.readUInt32LE(0));
-        else if (type === F.EXIT) {
-          const exit = decodeExit(payload);
-          if (exit.kind === "errno") done.reject(new HyperlaneError("FAILED", exit.text, { hint: `\`vps exec ${name} -- systemctl status ssh.socket\` works without the network.` }));
-          else done.resolve(0);
-        }
+    const stream: Stream = await client().stream(
+      "machineTunnel",
+      { params: { machine: name }, query: { port: 22 } },
+      {
+        message(type, payload) {
+          if (type === F.STDOUT) {
+            out.raw(payload);
+            stream?.send(F.CREDIT, encodeU32(payload.length));
+          } else if (type === F.CREDIT_BACK) pump.credit(payload.readUInt32LE(0));
+          else if (type === F.EXIT) {
+            const exit = decodeExit(payload);
+            if (exit.kind === "errno")
+              done.reject(
+                new HyperlaneError("FAILED", exit.text, {
+                  hint: `\`vps exec ${name} -- systemctl status ssh.socket\` works without the network.`,
+                }),
+              );
+            else done.resolve(0);
+          }
+        },
+        close: (error) => (error ? done.reject(error) : done.resolve(0)),
       },
-      close: (error) => (error ? done.reject(error) : done.resolve(0)),
-    });
+    );
     pump.start(stream);
     try {
       return await done.promise;
@@ -125,7 +139,8 @@ export const sshConfig: Command = {
     const machines = args[0] === undefined ? items : [await client().getMachine({ params: { machine: args[0] } })];
     const running = machines.find((m) => m.state === "running");
     if (running) await trustHosts(client, running.name);
-    if (!machines.length) throw new HyperlaneError("NOT_FOUND", "There are no machines to write a configuration for.", { hint: "Make one: vps up api-prod" });
+    if (!machines.length)
+      throw new HyperlaneError("NOT_FOUND", "There are no machines to write a configuration for.", { hint: "Make one: vps up api-prod" });
     out.line(`Host ${machines.map((m) => m.name).join(" ")}`);
     for (const option of options(self())) out.line(`  ${option}`);
   },

@@ -11,7 +11,10 @@ export const tokenList: Command = {
   async run({ client, out }) {
     const { items } = await client().listTokens();
     out.data(items);
-    out.table(["NAME", "ROLE", "AGE"], items.map((t) => [t.name, t.role, age(t.createdAt)]));
+    out.table(
+      ["NAME", "ROLE", "AGE"],
+      items.map((t) => [t.name, t.role, age(t.createdAt)]),
+    );
   },
 };
 
@@ -19,11 +22,17 @@ export const tokenCreate: Command = {
   name: "token create",
   usage: "vps token create NAME [--role ROLE]",
   summary: "Make an API token; its secret is shown once",
-  examples: ["vps token create grafana", "vps token create ci --role admin", "HYPERLANE_TOKEN=$(vps token create ci --role admin --json | jq -r .secret)"],
+  examples: [
+    "vps token create grafana",
+    "vps token create ci --role admin",
+    "HYPERLANE_TOKEN=$(vps token create ci --role admin --json | jq -r .secret)",
+  ],
   args: [1, 1],
   flags: { role: { type: "string", value: "ROLE", help: "viewer reads; admin does everything (viewer)" }, json: JSON_FLAG },
   async run({ client, args, flags, out }) {
-    const token = await client().createToken({ body: { name: args[0]!, ...(flags.role !== undefined && { role: flags.role as "viewer" }) } });
+    const token = await client().createToken({
+      body: { name: args[0]!, ...(flags.role !== undefined && { role: flags.role as "viewer" }) },
+    });
     out.data(token);
     out.line(token.secret);
     out.note(`Token ${token.name} (${token.role}). It is shown this once; whoever uses it sets HYPERLANE_TOKEN.`);

@@ -11,7 +11,12 @@ export const up: Command = {
   name: "up",
   usage: "vps up [NAME]",
   summary: "Create a machine, or bring it to what you ask for, and wait until it runs",
-  examples: ["vps up api-prod", "vps up api-prod --cpu 4 --ram 8G", "vps up                      # what hyperlane.yaml here says", "vps up worker --image my-api:v3 --env MODE=batch --label team=core"],
+  examples: [
+    "vps up api-prod",
+    "vps up api-prod --cpu 4 --ram 8G",
+    "vps up                      # what hyperlane.yaml here says",
+    "vps up worker --image my-api:v3 --env MODE=batch --label team=core",
+  ],
   args: [0, 1],
   complete: "machine",
   flags: {
@@ -29,20 +34,33 @@ export const up: Command = {
     const from = performance.now();
     const file = readProjectFile();
     const name = ctx.args[0] ?? file?.name;
-    if (name === undefined) throw new HyperlaneError("USAGE", "Which machine? Give a NAME, or a hyperlane.yaml with vm.name.", { hint: "Try `vps up api-prod`, or `vps init` to write a hyperlane.yaml." });
+    if (name === undefined)
+      throw new HyperlaneError("USAGE", "Which machine? Give a NAME, or a hyperlane.yaml with vm.name.", {
+        hint: "Try `vps up api-prod`, or `vps init` to write a hyperlane.yaml.",
+      });
     const client = ctx.client();
     const asked = spec(ctx, file);
     const labels = pairs(ctx.flags.label, "--label");
-    const there = await client.getMachine({ params: { machine: name } }).catch((e: HyperlaneError) => (e.code === "NOT_FOUND" ? undefined : Promise.reject(e)));
+    const there = await client
+      .getMachine({ params: { machine: name } })
+      .catch((e: HyperlaneError) => (e.code === "NOT_FOUND" ? undefined : Promise.reject(e)));
     let machine: Machine;
     if (!there) machine = await client.createMachine({ body: { name, labels: labels ?? {}, spec: asked } });
     else {
-      if (asked.diskMib !== undefined && asked.diskMib !== there.spec.diskMib) throw new HyperlaneError("STATE", `The disk of "${name}" has its size for life.`, { hint: "Destroy the machine and create it anew with another --disk." });
+      if (asked.diskMib !== undefined && asked.diskMib !== there.spec.diskMib)
+        throw new HyperlaneError("STATE", `The disk of "${name}" has its size for life.`, {
+          hint: "Destroy the machine and create it anew with another --disk.",
+        });
       const { diskMib: _, ...change } = asked;
       const changed = await client.updateMachine({ params: { machine: name }, body: { ...change, ...(labels && { labels }) } });
       if (changed.needsRestart) ctx.out.note(`The change takes effect at the next start: vps restart ${name}`);
       machine = changed;
-      if (there.state === "running" && there.power === "running" && changed.revision === there.revision && there.observed?.epoch === there.epoch) {
+      if (
+        there.state === "running" &&
+        there.power === "running" &&
+        changed.revision === there.revision &&
+        there.observed?.epoch === there.epoch
+      ) {
         ctx.out.done(`${name} is running already`);
         ctx.out.line(`→ SSH: vps ssh ${name}`);
         return ctx.out.data(machine);
@@ -77,27 +95,45 @@ function readProjectFile(): ProjectFile | undefined {
     throw new HyperlaneError("INVALID", `${path} is not YAML: ${(cause as Error).message}`, { cause });
   }
   const vm = (parsed as { vm?: unknown } | null)?.vm;
-  if (typeof vm !== "object" || vm === null) throw new HyperlaneError("INVALID", `${path} has no "vm:" section.`, { field: "vm", hint: "It looks like: vm: {name: api-prod, cpu: 2, ram: 2G}" });
+  if (typeof vm !== "object" || vm === null)
+    throw new HyperlaneError("INVALID", `${path} has no "vm:" section.`, {
+      field: "vm",
+      hint: "It looks like: vm: {name: api-prod, cpu: 2, ram: 2G}",
+    });
   const known = ["name", "cpu", "ram", "disk", "image"];
-  for (const key of Object.keys(vm)) if (!known.includes(key)) throw new HyperlaneError("INVALID", `vm.${key} in ${path} is not a field here.`, { field: `vm.${key}`, hint: `There is: ${known.join(", ")}.` });
+  for (const key of Object.keys(vm))
+    if (!known.includes(key))
+      throw new HyperlaneError("INVALID", `vm.${key} in ${path} is not a field here.`, {
+        field: `vm.${key}`,
+        hint: `There is: ${known.join(", ")}.`,
+      });
   return vm as ProjectFile;
 }
 
 function spec({ flags }: Context, file: ProjectFile | undefined) {
-  const text = (name: string, fallback: unknown): string | undefined => (flags[name] as string | undefined) ?? (fallback === undefined ? undefined : String(fallback));
+  const text = (name: string, fallback: unknown): string | undefined =>
+    (flags[name] as string | undefined) ?? (fallback === undefined ? undefined : String(fallback));
   const size = (name: string, value: string | undefined): number | undefined => {
     if (value === undefined) return undefined;
     const mib = parseMib(value);
-    if (mib === undefined) throw new HyperlaneError("INVALID", `--${name} must be a size like 512M or 8G, not "${value}".`, { field: name });
+    if (mib === undefined)
+      throw new HyperlaneError("INVALID", `--${name} must be a size like 512M or 8G, not "${value}".`, { field: name });
     return mib;
   };
   const cpu = text("cpu", file?.cpu);
-  if (cpu !== undefined && !/^\d+$/.test(cpu)) throw new HyperlaneError("INVALID", `--cpu must be a whole number, not "${cpu}".`, { field: "cpu" });
+  if (cpu !== undefined && !/^\d+$/.test(cpu))
+    throw new HyperlaneError("INVALID", `--cpu must be a whole number, not "${cpu}".`, { field: "cpu" });
   const memoryMib = size("ram", text("ram", file?.ram));
   const diskMib = size("disk", text("disk", file?.disk));
   const image = text("image", file?.image);
   const env = pairs(flags.env, "--env");
-  return { ...(cpu !== undefined && { cpu: Number(cpu) }), ...(memoryMib !== undefined && { memoryMib }), ...(diskMib !== undefined && { diskMib }), ...(image !== undefined && { image }), ...(env && { env }) };
+  return {
+    ...(cpu !== undefined && { cpu: Number(cpu) }),
+    ...(memoryMib !== undefined && { memoryMib }),
+    ...(diskMib !== undefined && { diskMib }),
+    ...(image !== undefined && { image }),
+    ...(env && { env }),
+  };
 }
 
 function pairs(value: Context["flags"][string], flag: string): Record<string, string> | undefined {

@@ -8,7 +8,10 @@ export function createOutput(json: boolean) {
   const tty = process.stdout.isTTY === true && !json;
   const errTty = process.stderr.isTTY === true;
   const plain = (process.env.NO_COLOR ?? "") !== "" || process.env.TERM === "dumb";
-  const paint = (on: boolean) => (color: keyof typeof CODES, text: string): string => (on && !plain ? `\x1b[${CODES[color]}m${text}\x1b[0m` : text);
+  const paint =
+    (on: boolean) =>
+    (color: keyof typeof CODES, text: string): string =>
+      on && !plain ? `\x1b[${CODES[color]}m${text}\x1b[0m` : text;
   const write = (text: string): void => void process.stdout.write(text);
   return {
     json,
@@ -22,7 +25,8 @@ export function createOutput(json: boolean) {
     rawError: (bytes: Uint8Array): boolean => process.stderr.write(bytes),
     note: (text: string): void => void process.stderr.write(`${text}\n`),
     /** A step that is done. On stderr with --json, so that stdout stays JSON. */
-    done: (text: string): void => void (json ? process.stderr : process.stdout).write(`${paint(json ? errTty : tty)("green", "✔")} ${text}\n`),
+    done: (text: string): void =>
+      void (json ? process.stderr : process.stdout).write(`${paint(json ? errTty : tty)("green", "✔")} ${text}\n`),
     /** Upper-case headers, two spaces, no borders. Cut to the terminal's width only on a terminal. */
     table(headers: string[], rows: string[][]): void {
       if (json) return;

@@ -16,19 +16,36 @@ const ImageRef = z
 
 const labelKey = /^[a-z0-9]([a-z0-9._/-]{0,61}[a-z0-9])?$/;
 export const Labels = z
-  .record(z.string().regex(labelKey, "keys must be up to 63 lower-case letters, digits and ._/-"), z.string().max(255, "values must be at most 255 characters"))
+  .record(
+    z.string().regex(labelKey, "keys must be up to 63 lower-case letters, digits and ._/-"),
+    z.string().max(255, "values must be at most 255 characters"),
+  )
   .refine((labels) => Object.keys(labels).length <= 64, "must be at most 64 labels");
 
 export const Env = z
-  .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, "names must be letters, digits and underscores, not starting with a digit"), z.string().max(4096, "values must be at most 4096 characters").refine((v) => !v.includes("\0"), "values must not hold NUL"))
+  .record(
+    z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, "names must be letters, digits and underscores, not starting with a digit"),
+    z
+      .string()
+      .max(4096, "values must be at most 4096 characters")
+      .refine((v) => !v.includes("\0"), "values must not hold NUL"),
+  )
   .refine((env) => Object.keys(env).length <= 256, "must be at most 256 variables");
 
 /** What a user asks for. memoryMib and diskMib in MiB; diskMib is the size of the writable layer. */
 export const MachineSpec = z.strictObject({
   image: ImageRef.default("debian:12"),
   cpu: z.int().min(1, "must be at least 1").max(64, "must be at most 64").default(1),
-  memoryMib: z.int().min(128, "must be at least 128 MiB").max(1024 * 1024, "must be at most 1 TiB").default(512),
-  diskMib: z.int().min(256, "must be at least 256 MiB").max(16 * 1024 * 1024, "must be at most 16 TiB").default(10 * 1024),
+  memoryMib: z
+    .int()
+    .min(128, "must be at least 128 MiB")
+    .max(1024 * 1024, "must be at most 1 TiB")
+    .default(512),
+  diskMib: z
+    .int()
+    .min(256, "must be at least 256 MiB")
+    .max(16 * 1024 * 1024, "must be at most 16 TiB")
+    .default(10 * 1024),
   env: Env.default({}),
   /** What happens when the machine ends by itself: a crash is retried (bounded) unless never; a power-off from inside only with always. */
   restart: z.enum(["always", "on-failure", "never"]).default("on-failure"),
@@ -39,7 +56,11 @@ export const Power = z.enum(["running", "paused", "stopped"]);
 export type Power = z.infer<typeof Power>;
 
 /** A port of the machine made reachable from outside, on hostPort of its node. */
-export const Exposure = z.strictObject({ port: z.int().min(1).max(65535), hostPort: z.int().min(1).max(65535), protocol: z.enum(["tcp", "udp"]) });
+export const Exposure = z.strictObject({
+  port: z.int().min(1).max(65535),
+  hostPort: z.int().min(1).max(65535),
+  protocol: z.enum(["tcp", "udp"]),
+});
 export type Exposure = z.infer<typeof Exposure>;
 
 export const PHASES = ["preparing", "starting", "running", "paused", "stopping", "stopped", "exited", "failed", "absent"] as const;
@@ -63,7 +84,10 @@ export const Observed = z.object({
   snapshots: z.record(z.string(), z.object({ state: z.enum(["ready", "failed"]), bytes: z.number(), reason: z.string().nullable() })),
   /** The snapshot restore last done, by the epoch that asked for it; 0: none. */
   restoredEpoch: z.int(),
-  images: z.record(z.string(), z.object({ state: z.enum(["ready", "failed"]), digest: z.string(), bytes: z.number(), reason: z.string().nullable() })),
+  images: z.record(
+    z.string(),
+    z.object({ state: z.enum(["ready", "failed"]), digest: z.string(), bytes: z.number(), reason: z.string().nullable() }),
+  ),
 });
 export type Observed = z.infer<typeof Observed>;
 

@@ -55,7 +55,10 @@ export const Image = z.object({
 });
 export type Image = z.infer<typeof Image>;
 export const ImageCreate = z.strictObject({
-  name: z.string().max(200).regex(/^[a-z0-9]+([._-][a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?$/, 'must be NAME or NAME:TAG, like "my-api:v3"'),
+  name: z
+    .string()
+    .max(200)
+    .regex(/^[a-z0-9]+([._-][a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?$/, 'must be NAME or NAME:TAG, like "my-api:v3"'),
   from: z.string().min(1).max(64),
 });
 

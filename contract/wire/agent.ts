@@ -44,7 +44,14 @@ export const HelloReply = z.object({ protocol: Protocol, node: z.string() });
 export const ApplyRequest = z.object({ machines: z.array(Desired), removeImages: z.array(z.string()) });
 export const ApplyReply = z.object({ accepted: z.array(z.string()) });
 export const StatsRequest = z.object({ machine: z.string() });
-export const StatsReply = z.object({ uptimeS: z.number(), memoryMib: z.number(), memoryFreeMib: z.number(), load1: z.number(), diskMib: z.number(), diskFreeMib: z.number() });
+export const StatsReply = z.object({
+  uptimeS: z.number(),
+  memoryMib: z.number(),
+  memoryFreeMib: z.number(),
+  load1: z.number(),
+  diskMib: z.number(),
+  diskFreeMib: z.number(),
+});
 
 /**
  * full: every machine on the node, so one that is missing is absent; otherwise only those that changed.
@@ -60,7 +67,18 @@ export type Observation = z.infer<typeof Observation>;
 
 /** The first message of an Open stream; raw live-stream messages follow in both directions. */
 export const OpenRequest = z.discriminatedUnion("kind", [
-  z.object({ kind: z.literal("exec"), machine: z.string(), argv: z.array(z.string()), env: z.record(z.string(), z.string()), workdir: z.string(), user: z.string(), tty: z.boolean(), stdin: z.boolean(), rows: z.int(), cols: z.int() }),
+  z.object({
+    kind: z.literal("exec"),
+    machine: z.string(),
+    argv: z.array(z.string()),
+    env: z.record(z.string(), z.string()),
+    workdir: z.string(),
+    user: z.string(),
+    tty: z.boolean(),
+    stdin: z.boolean(),
+    rows: z.int(),
+    cols: z.int(),
+  }),
   z.object({ kind: z.literal("read"), machine: z.string(), path: z.string() }),
   z.object({ kind: z.literal("write"), machine: z.string(), path: z.string() }),
   z.object({ kind: z.literal("tunnel"), machine: z.string(), port: z.int() }),
@@ -82,13 +100,38 @@ export type MethodName = keyof typeof METHODS;
 export const MESSAGE_MAX_BYTES = 32 * 1024 * 1024;
 
 /** The gRPC service description that both ends are made from. */
-export function serviceDefinition(): Record<MethodName, { path: string; requestStream: boolean; responseStream: boolean; requestSerialize: (v: unknown) => Buffer; requestDeserialize: (b: Buffer) => unknown; responseSerialize: (v: unknown) => Buffer; responseDeserialize: (b: Buffer) => unknown }> {
+export function serviceDefinition(): Record<
+  MethodName,
+  {
+    path: string;
+    requestStream: boolean;
+    responseStream: boolean;
+    requestSerialize: (v: unknown) => Buffer;
+    requestDeserialize: (b: Buffer) => unknown;
+    responseSerialize: (v: unknown) => Buffer;
+    responseDeserialize: (b: Buffer) => unknown;
+  }
+> {
   const raw = { write: (v: unknown) => v as Buffer, read: (b: Buffer) => b };
-  const json = (schema: z.ZodType) => ({ write: (v: unknown) => Buffer.from(JSON.stringify(v)), read: (b: Buffer) => schema.parse(JSON.parse(b.toString())) });
+  const json = (schema: z.ZodType) => ({
+    write: (v: unknown) => Buffer.from(JSON.stringify(v)),
+    read: (b: Buffer) => schema.parse(JSON.parse(b.toString())),
+  });
   const rows = Object.entries(METHODS).map(([name, m]) => {
     const request = m.request ? json(m.request) : raw;
     const reply = m.reply ? json(m.reply) : raw;
-    return [name, { path: `/${SERVICE}/${name}`, requestStream: m.kind === "bidi", responseStream: m.kind !== "unary", requestSerialize: request.write, requestDeserialize: request.read, responseSerialize: reply.write, responseDeserialize: reply.read }];
+    return [
+      name,
+      {
+        path: `/${SERVICE}/${name}`,
+        requestStream: m.kind === "bidi",
+        responseStream: m.kind !== "unary",
+        requestSerialize: request.write,
+        requestDeserialize: request.read,
+        responseSerialize: reply.write,
+        responseDeserialize: reply.read,
+      },
+    ];
   });
   return Object.fromEntries(rows);
 }

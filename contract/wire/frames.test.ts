@@ -4,7 +4,11 @@ import { createFrameReader, encodeFrame, encodeSync, F, FRAME_MAX, SYNC_MAGIC, t
 
 const nonce = Buffer.from("12345678");
 const answer = Buffer.concat([SYNC_MAGIC, nonce]);
-const frame = fc.record({ stream: fc.nat(), type: fc.integer({ min: F.STDOUT, max: F.READY }), payload: fc.uint8Array({ maxLength: 300 }).map((b) => Buffer.from(b)) });
+const frame = fc.record({
+  stream: fc.nat(),
+  type: fc.integer({ min: F.STDOUT, max: F.READY }),
+  payload: fc.uint8Array({ maxLength: 300 }).map((b) => Buffer.from(b)),
+});
 
 test("any frames, cut anywhere, come out as they went in; what precedes the answer to SYNC does not", () => {
   fc.assert(
@@ -37,5 +41,9 @@ test("a hostile guest's bytes are refused or ignored, never more", () => {
 });
 
 test("SYNC begins with enough zeros to end the longest frame that could be cut off", () => {
-  expect(encodeSync(nonce).subarray(0, FRAME_MAX + 24).every((b) => b === 0)).toBe(true);
+  expect(
+    encodeSync(nonce)
+      .subarray(0, FRAME_MAX + 24)
+      .every((b) => b === 0),
+  ).toBe(true);
 });

@@ -10,8 +10,23 @@ export const WINDOW = 65536;
 export const SYNC_MAGIC = Buffer.from("\xffHLSYNC1", "latin1");
 
 export const F = {
-  EXEC: 1, STDIN: 2, EOF: 3, CREDIT: 4, SIGNAL: 5, RESIZE: 6, CONFIG: 7, STOP: 8, FREEZE: 9, STATS: 10, READ: 11, WRITE: 12,
-  STDOUT: 16, STDERR: 17, EXIT: 18, CREDIT_BACK: 19, READY: 20,
+  EXEC: 1,
+  STDIN: 2,
+  EOF: 3,
+  CREDIT: 4,
+  SIGNAL: 5,
+  RESIZE: 6,
+  CONFIG: 7,
+  STOP: 8,
+  FREEZE: 9,
+  STATS: 10,
+  READ: 11,
+  WRITE: 12,
+  STDOUT: 16,
+  STDERR: 17,
+  EXIT: 18,
+  CREDIT_BACK: 19,
+  READY: 20,
   /** Only in live streams, host to user: an error of ours as JSON. */
   ERROR: 21,
 } as const;
@@ -48,7 +63,8 @@ export function createFrameReader(nonce: Buffer): { push(bytes: Buffer): Frame[]
     if (held.length < FRAME_HEAD) return undefined;
     const length = held.readUInt32LE(0);
     const type = held.readUInt8(8);
-    if (length > FRAME_MAX || type < F.STDOUT || type > F.READY || held.readUIntLE(9, 3) !== 0) throw new Error("Malformed frame from the guest");
+    if (length > FRAME_MAX || type < F.STDOUT || type > F.READY || held.readUIntLE(9, 3) !== 0)
+      throw new Error("Malformed frame from the guest");
     if (held.length < FRAME_HEAD + length) return undefined;
     const frame = { stream: held.readUInt32LE(4), type, payload: Buffer.from(held.subarray(FRAME_HEAD, FRAME_HEAD + length)) };
     held = held.subarray(FRAME_HEAD + length);
@@ -76,7 +92,16 @@ export function createFrameReader(nonce: Buffer): { push(bytes: Buffer): Frame[]
   };
 }
 
-export type ExecRequest = { argv: string[]; env: Record<string, string>; workdir: string; user: string; tty: boolean; stdin: boolean; rows: number; cols: number };
+export type ExecRequest = {
+  argv: string[];
+  env: Record<string, string>;
+  workdir: string;
+  user: string;
+  tty: boolean;
+  stdin: boolean;
+  rows: number;
+  cols: number;
+};
 
 export function encodeExec(r: ExecRequest): Buffer {
   const head = Buffer.alloc(5);

@@ -36,7 +36,9 @@ export function parsePublicLine(line: string): Buffer | undefined {
   const [type, text = ""] = line.trim().split(/\s+/);
   const blob = Buffer.from(text, "base64");
   const head = publicBlob(Buffer.alloc(32));
-  return type === KEY_TYPE && blob.length === head.length && blob.subarray(0, 19).equals(head.subarray(0, 19)) ? Buffer.from(blob.subarray(19)) : undefined;
+  return type === KEY_TYPE && blob.length === head.length && blob.subarray(0, 19).equals(head.subarray(0, 19))
+    ? Buffer.from(blob.subarray(19))
+    : undefined;
 }
 
 export type CertificateRequest = {
@@ -56,10 +58,19 @@ export type CertificateRequest = {
 /** The part that the CA signs. */
 export function certificateBody(r: CertificateRequest): Buffer {
   return Buffer.concat([
-    sshString(CERT_TYPE), sshString(r.nonce), sshString(r.publicKey), sshU64(r.serial), sshU32(r.kind === "user" ? 1 : 2), sshString(r.keyId),
-    sshString(Buffer.concat(r.principals.map(sshString))), sshU64(BigInt(r.validAfter)), sshU64(BigInt(r.validBefore)),
-    sshString(""), sshString(Buffer.concat([...r.extensions].sort().map((e) => Buffer.concat([sshString(e), sshString("")])))),
-    sshString(""), sshString(publicBlob(r.caPublicKey)),
+    sshString(CERT_TYPE),
+    sshString(r.nonce),
+    sshString(r.publicKey),
+    sshU64(r.serial),
+    sshU32(r.kind === "user" ? 1 : 2),
+    sshString(r.keyId),
+    sshString(Buffer.concat(r.principals.map(sshString))),
+    sshU64(BigInt(r.validAfter)),
+    sshU64(BigInt(r.validBefore)),
+    sshString(""),
+    sshString(Buffer.concat([...r.extensions].sort().map((e) => Buffer.concat([sshString(e), sshString("")])))),
+    sshString(""),
+    sshString(publicBlob(r.caPublicKey)),
   ]);
 }
 
@@ -73,8 +84,23 @@ export function signatureBlob(signature: Uint8Array): Buffer {
 
 /** An unencrypted OpenSSH private key file. check: any 32-bit number. */
 export function privateFile(seed: Uint8Array, publicKey: Uint8Array, check: number): string {
-  const inner = Buffer.concat([sshU32(check), sshU32(check), sshString(KEY_TYPE), sshString(publicKey), sshString(Buffer.concat([seed, publicKey])), sshString("")]);
+  const inner = Buffer.concat([
+    sshU32(check),
+    sshU32(check),
+    sshString(KEY_TYPE),
+    sshString(publicKey),
+    sshString(Buffer.concat([seed, publicKey])),
+    sshString(""),
+  ]);
   const pad = Buffer.from(Array.from({ length: (8 - (inner.length % 8)) % 8 }, (_, i) => i + 1));
-  const blob = Buffer.concat([Buffer.from("openssh-key-v1\0"), sshString("none"), sshString("none"), sshString(""), sshU32(1), sshString(publicBlob(publicKey)), sshString(Buffer.concat([inner, pad]))]);
+  const blob = Buffer.concat([
+    Buffer.from("openssh-key-v1\0"),
+    sshString("none"),
+    sshString("none"),
+    sshString(""),
+    sshU32(1),
+    sshString(publicBlob(publicKey)),
+    sshString(Buffer.concat([inner, pad])),
+  ]);
   return `-----BEGIN OPENSSH PRIVATE KEY-----\n${blob.toString("base64").replace(/.{70}/g, "$&\n").trimEnd()}\n-----END OPENSSH PRIVATE KEY-----\n`;
 }

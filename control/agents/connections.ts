@@ -3,7 +3,17 @@
  * it is down the node counts as not connected and nothing is sent to it.
  */
 import { Client, credentials, Metadata, type ClientDuplexStream, type ServiceError } from "@grpc/grpc-js";
-import { MESSAGE_MAX_BYTES, METHODS, PROTOCOL, serviceDefinition, speaks, type Desired, type MethodName, type Observation, type OpenRequest } from "#contract/wire/agent.ts";
+import {
+  MESSAGE_MAX_BYTES,
+  METHODS,
+  PROTOCOL,
+  serviceDefinition,
+  speaks,
+  type Desired,
+  type MethodName,
+  type Observation,
+  type OpenRequest,
+} from "#contract/wire/agent.ts";
 import { fromErrorBody, HyperlaneError } from "#contract/errors.ts";
 import type { Node } from "#contract/resources/other.ts";
 import type { KeyAndCertificate } from "#control/auth/pki.ts";
@@ -16,7 +26,9 @@ type Deps = {
   session(node: string): { observe(observation: Observation): void; lost(reason: string): void };
   log(line: string): void;
 };
-type Reply<N extends MethodName> = (typeof METHODS)[N]["reply"] extends z.ZodType ? z.output<Exclude<(typeof METHODS)[N]["reply"], null>> : never;
+type Reply<N extends MethodName> = (typeof METHODS)[N]["reply"] extends z.ZodType
+  ? z.output<Exclude<(typeof METHODS)[N]["reply"], null>>
+  : never;
 
 const SERVICE = serviceDefinition();
 /** An agent reports at least this often; three silent periods mean it is gone. */
@@ -49,15 +61,19 @@ export function createConnections(deps: Deps) {
 }
 
 function createLink(node: Node, deps: Deps) {
-  const client = new Client(node.address, credentials.createSsl(Buffer.from(deps.ca), Buffer.from(deps.identity.key), Buffer.from(deps.identity.cert)), {
-    // The node's name in its certificate is its id, whatever address it is reached at.
-    "grpc.ssl_target_name_override": node.id,
-    "grpc.default_authority": node.id,
-    "grpc.max_receive_message_length": MESSAGE_MAX_BYTES,
-    "grpc.max_send_message_length": MESSAGE_MAX_BYTES,
-    "grpc.initial_reconnect_backoff_ms": DIAL_MIN_MS,
-    "grpc.max_reconnect_backoff_ms": DIAL_MAX_MS,
-  });
+  const client = new Client(
+    node.address,
+    credentials.createSsl(Buffer.from(deps.ca), Buffer.from(deps.identity.key), Buffer.from(deps.identity.cert)),
+    {
+      // The node's name in its certificate is its id, whatever address it is reached at.
+      "grpc.ssl_target_name_override": node.id,
+      "grpc.default_authority": node.id,
+      "grpc.max_receive_message_length": MESSAGE_MAX_BYTES,
+      "grpc.max_send_message_length": MESSAGE_MAX_BYTES,
+      "grpc.initial_reconnect_backoff_ms": DIAL_MIN_MS,
+      "grpc.max_reconnect_backoff_ms": DIAL_MAX_MS,
+    },
+  );
   let closed = false;
   let wait = DIAL_MIN_MS;
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -65,13 +81,26 @@ function createLink(node: Node, deps: Deps) {
   function call<N extends "Hello" | "Apply" | "Stats">(name: N, request: unknown, timeoutMs = 10_000): Promise<Reply<N>> {
     const m = SERVICE[name];
     return new Promise((resolve, reject) =>
-      client.makeUnaryRequest(m.path, m.requestSerialize, m.responseDeserialize, request, new Metadata(), { deadline: Date.now() + timeoutMs }, (error, reply) => (error ? reject(fromGrpc(error, node)) : resolve(reply as Reply<N>))),
+      client.makeUnaryRequest(
+        m.path,
+        m.requestSerialize,
+        m.responseDeserialize,
+        request,
+        new Metadata(),
+        { deadline: Date.now() + timeoutMs },
+        (error, reply) => (error ? reject(fromGrpc(error, node)) : resolve(reply as Reply<N>)),
+      ),
     );
   }
 
   async function observe(session: ReturnType<Deps["session"]>): Promise<void> {
     const hello = await call("Hello", { protocol: PROTOCOL }, 2_000);
-    if (!speaks(hello.protocol)) throw new HyperlaneError("UNSUPPORTED", `The agent of ${node.name} speaks protocol ${hello.protocol.major}.${hello.protocol.minor}, this control plane ${PROTOCOL.major}.${PROTOCOL.minor}.`, { hint: "Upgrade the older of the two." });
+    if (!speaks(hello.protocol))
+      throw new HyperlaneError(
+        "UNSUPPORTED",
+        `The agent of ${node.name} speaks protocol ${hello.protocol.major}.${hello.protocol.minor}, this control plane ${PROTOCOL.major}.${PROTOCOL.minor}.`,
+        { hint: "Upgrade the older of the two." },
+      );
     const m = SERVICE.Observe;
     const stream = client.makeServerStreamRequest(m.path, m.requestSerialize, m.responseDeserialize, {});
     await new Promise<void>((_, reject) => {
@@ -95,7 +124,10 @@ function createLink(node: Node, deps: Deps) {
     let last = "";
     while (!closed) {
       const session = deps.session(node.id);
-      const reason = await observe(session).then(() => "", (e: Error) => e.message);
+      const reason = await observe(session).then(
+        () => "",
+        (e: Error) => e.message,
+      );
       if (closed) return;
       if (reason !== last) deps.log(`node ${node.name}: ${reason}`);
       last = reason;
@@ -127,6 +159,9 @@ export function fromGrpc(error: ServiceError, node: { name: string }): Hyperlane
   try {
     return fromErrorBody(JSON.parse(error.details));
   } catch {
-    return new HyperlaneError("UNAVAILABLE", `The node ${node.name} does not answer: ${error.details || error.message}`, { hint: "Run `vps node list`, and `vps doctor` on that host.", cause: error });
+    return new HyperlaneError("UNAVAILABLE", `The node ${node.name} does not answer: ${error.details || error.message}`, {
+      hint: "Run `vps node list`, and `vps doctor` on that host.",
+      cause: error,
+    });
   }
 }

@@ -10,8 +10,10 @@ export function ingest(state: State, nodeId: string, observation: Observation): 
   const actor = `node:${nodeId}`;
   const node = state.node.get(nodeId);
   if (!node) return { events, orphans };
-  if (observation.status && !node.connected) events.push({ type: "v1.NodeConnected", subject: nodeId, actor, data: { status: observation.status } });
-  else if (observation.status && changed(node.status, observation.status)) events.push({ type: "v1.NodeObserved", subject: nodeId, actor, data: { status: observation.status } });
+  if (observation.status && !node.connected)
+    events.push({ type: "v1.NodeConnected", subject: nodeId, actor, data: { status: observation.status } });
+  else if (observation.status && changed(node.status, observation.status))
+    events.push({ type: "v1.NodeObserved", subject: nodeId, actor, data: { status: observation.status } });
   const seen = new Set<string>();
   for (const { id, observed } of observation.machines) {
     seen.add(id);

@@ -19,15 +19,45 @@ let logged: string[];
 beforeEach(async () => {
   store = openStore(":memory:", Date.now);
   logged = [];
-  const token = (name: string, role: "admin" | "viewer", hash: string) => ({ type: "v1.TokenCreated" as const, subject: `t-${name}`, actor: "init", data: { name, role, hash } });
-  await store.append([token("admin", "admin", admin.hash), token("viewer", "viewer", viewer.hash), token("gone", "admin", revoked.hash), { type: "v1.TokenRemoved", subject: "t-gone", actor: "init", data: {} }]);
-  deps = { store, ssh, version: "0", startedAt: 0, now: Date.now, newId, connections: { stats: () => Promise.reject(new Error("no node here")) } as never };
+  const token = (name: string, role: "admin" | "viewer", hash: string) => ({
+    type: "v1.TokenCreated" as const,
+    subject: `t-${name}`,
+    actor: "init",
+    data: { name, role, hash },
+  });
+  await store.append([
+    token("admin", "admin", admin.hash),
+    token("viewer", "viewer", viewer.hash),
+    token("gone", "admin", revoked.hash),
+    { type: "v1.TokenRemoved", subject: "t-gone", actor: "init", data: {} },
+  ]);
+  deps = {
+    store,
+    ssh,
+    version: "0",
+    startedAt: 0,
+    now: Date.now,
+    newId,
+    connections: { stats: () => Promise.reject(new Error("no node here")) } as never,
+  };
 });
 
 const log = (line: string): void => void logged.push(line);
 async function ask(method: string, path: string, body?: unknown, more: Partial<Incoming> = {}) {
   const [pathname = "", search = ""] = path.split(/(?=\?)/);
-  const out = await call(deps, { method, pathname, search, secret: admin.secret, idempotencyKey: null, text: body === undefined ? "" : typeof body === "string" ? body : JSON.stringify(body), ...more }, log);
+  const out = await call(
+    deps,
+    {
+      method,
+      pathname,
+      search,
+      secret: admin.secret,
+      idempotencyKey: null,
+      text: body === undefined ? "" : typeof body === "string" ? body : JSON.stringify(body),
+      ...more,
+    },
+    log,
+  );
   return { status: out.status, replayed: out.replayed, body: out.type === "application/json" ? JSON.parse(out.body) : out.body };
 }
 const params = { machine: "api", snapshot: "s1", image: "debian:12", port: "80", token: "viewer" };
@@ -50,7 +80,8 @@ for (const name of OPERATION_NAMES) {
   };
 
   test(`${name}: who may not is refused`, async () => {
-    if (operation.permission === "open") return expect((await ask(operation.method, where.pathname, undefined, { secret: undefined })).status).toBe(200);
+    if (operation.permission === "open")
+      return expect((await ask(operation.method, where.pathname, undefined, { secret: undefined })).status).toBe(200);
     expect(await refuse(undefined)).toBe("UNAUTHENTICATED");
     expect(await refuse("hl_wrong")).toBe("UNAUTHENTICATED");
     expect(await refuse(revoked.secret)).toBe("UNAUTHENTICATED");
@@ -62,7 +93,11 @@ for (const name of OPERATION_NAMES) {
   test(`${name}: has a handler, schemas and a place in the document`, () => {
     expect(operation.live === true || name in HANDLERS).toBe(true);
     expect(SCHEMAS[name].output).toBeDefined();
-    expect((openapiDocument("0") as { paths: Record<string, Record<string, { operationId: string }>> }).paths[operation.path]![operation.method.toLowerCase()]!.operationId).toBe(name);
+    expect(
+      (openapiDocument("0") as { paths: Record<string, Record<string, { operationId: string }>> }).paths[operation.path]![
+        operation.method.toLowerCase()
+      ]!.operationId,
+    ).toBe(name);
   });
 
   test(`${name}: whatever the input, an answer of ours, and nothing changed by a refused one`, async () => {
@@ -93,7 +128,21 @@ function searchFor(name: OperationName): string {
 function near(name: OperationName): fc.Arbitrary<string> {
   const schema = (SCHEMAS[name] as { body?: { shape?: object } }).body;
   const keys = Object.keys(schema?.shape ?? {});
-  const value = fc.oneof(fc.string(), fc.integer(), fc.double(), fc.constant(null), fc.constant("api"), fc.constant({}), fc.dictionary(fc.string(), fc.string()), fc.string({ unit: "grapheme" }), fc.constant("../../etc/passwd"), fc.constant("a\0b"), fc.constant(1e308), fc.constant({ cpu: 0 }), fc.constant({ __proto__: null, cpu: "1" }));
+  const value = fc.oneof(
+    fc.string(),
+    fc.integer(),
+    fc.double(),
+    fc.constant(null),
+    fc.constant("api"),
+    fc.constant({}),
+    fc.dictionary(fc.string(), fc.string()),
+    fc.string({ unit: "grapheme" }),
+    fc.constant("../../etc/passwd"),
+    fc.constant("a\0b"),
+    fc.constant(1e308),
+    fc.constant({ cpu: 0 }),
+    fc.constant({ __proto__: null, cpu: "1" }),
+  );
   return fc.dictionary(fc.constantFrom(...keys, "extra", "__proto__"), value).map((v) => JSON.stringify(v));
 }
 
@@ -103,15 +152,26 @@ test("whatever the query, it is understood or refused with the field's name", ()
     const keys = Object.keys((SCHEMAS[name] as { query?: { shape?: object } }).query?.shape ?? {});
     if (!keys.length) continue;
     fc.assert(
-      fc.property(fc.dictionary(fc.constantFrom(...keys, "extra"), fc.oneof(fc.string(), fc.integer().map(String), fc.constantFrom("true", "[]", "[\"a\"]", "/x", "1e9", "-0", "NaN"))), (query) => {
-        try {
-          admit(deps, { method: operation.method, pathname: pathOf(name, params), search: `?${new URLSearchParams(query)}`, secret: admin.secret });
-        } catch (e) {
-          const error = e as { code: string; field?: string; message: string };
-          expect([error.code, [...keys, "extra"].includes(error.field ?? "")]).toEqual(["INVALID", true]);
-          expect(error.message).not.toMatch(/undefined|NaN|expected/);
-        }
-      }),
+      fc.property(
+        fc.dictionary(
+          fc.constantFrom(...keys, "extra"),
+          fc.oneof(fc.string(), fc.integer().map(String), fc.constantFrom("true", "[]", '["a"]', "/x", "1e9", "-0", "NaN")),
+        ),
+        (query) => {
+          try {
+            admit(deps, {
+              method: operation.method,
+              pathname: pathOf(name, params),
+              search: `?${new URLSearchParams(query)}`,
+              secret: admin.secret,
+            });
+          } catch (e) {
+            const error = e as { code: string; field?: string; message: string };
+            expect([error.code, [...keys, "extra"].includes(error.field ?? "")]).toEqual(["INVALID", true]);
+            expect(error.message).not.toMatch(/undefined|NaN|expected/);
+          }
+        },
+      ),
       { numRuns: 100 },
     );
   }
@@ -129,14 +189,19 @@ test("a secret is never kept for a key, never listed, never in the log", async (
   const { body } = await ask("POST", "/v1/tokens", { name: "ci", role: "admin" }, { idempotencyKey: "k" });
   expect(body.secret).toStartWith("hl_");
   expect(store.answerFor("t-admin k")).toBeUndefined();
-  expect(JSON.stringify([(await ask("GET", "/v1/tokens")).body, (await ask("GET", "/v1/events?limit=1000")).body])).not.toContain(body.secret);
+  expect(JSON.stringify([(await ask("GET", "/v1/tokens")).body, (await ask("GET", "/v1/events?limit=1000")).body])).not.toContain(
+    body.secret,
+  );
 });
 
 test("pages hold every machine once, whatever the size, and filters hold", async () => {
   for (let i = 0; i < 23; i++) await ask("POST", "/v1/machines", { name: `m${i}`, labels: { parity: String(i % 2) } });
   const names: string[] = [];
   for (let after: string | null = ""; after !== null; ) {
-    const { body }: { body: { items: { name: string }[]; next: string | null } } = await ask("GET", `/v1/machines?limit=5${after ? `&after=${after}` : ""}`);
+    const { body }: { body: { items: { name: string }[]; next: string | null } } = await ask(
+      "GET",
+      `/v1/machines?limit=5${after ? `&after=${after}` : ""}`,
+    );
     names.push(...body.items.map((m) => m.name));
     after = body.next;
   }
@@ -146,7 +211,8 @@ test("pages hold every machine once, whatever the size, and filters hold", async
 });
 
 test("names: what is allowed and what is not", async () => {
-  for (const name of ["a", "api-prod", `a${"b".repeat(62)}`]) expect([name, (await ask("POST", "/v1/machines", { name })).status]).toEqual([name, 200]);
+  for (const name of ["a", "api-prod", `a${"b".repeat(62)}`])
+    expect([name, (await ask("POST", "/v1/machines", { name })).status]).toEqual([name, 200]);
   for (const name of ["", "-a", "a-", "A", "1a", "a_b", "a.b", "ä", "a b", `a${"b".repeat(63)}`, "../x", "a\u0000"]) {
     const { status, body } = await ask("POST", "/v1/machines", { name });
     expect([name, status, body.field]).toEqual([name, 400, "name"]);
@@ -158,5 +224,6 @@ test("health is open, metrics are Prometheus text", async () => {
   expect((await ask("GET", "/v1/health", undefined, { secret: undefined })).body).toEqual({ status: "ok", version: "0" });
   const { body } = await ask("GET", "/metrics");
   expect(body).toContain('hyperlane_machines{state="requested"} 1\n');
-  for (const line of (body as string).trim().split("\n")) expect(line).toMatch(/^(# (HELP|TYPE) hyperlane_\w+ .+|hyperlane_\w+(\{\w+="[^"]*"(,\w+="[^"]*")*\})? -?[\d.e+]+)$/);
+  for (const line of (body as string).trim().split("\n"))
+    expect(line).toMatch(/^(# (HELP|TYPE) hyperlane_\w+ .+|hyperlane_\w+(\{\w+="[^"]*"(,\w+="[^"]*")*\})? -?[\d.e+]+)$/);
 });

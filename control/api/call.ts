@@ -17,13 +17,23 @@ export const HANDLERS: Handlers = { ...machineHandlers, ...resourceHandlers };
 type AnyHandler = (deps: Deps, request: { params: Record<string, string>; query: unknown; body: unknown; token: StoredToken }) => unknown;
 
 /** secret: the bearer token, if one was sent. search: of the URL, with its question mark. */
-export type Incoming = { method: string; pathname: string; search: string; secret: string | undefined; idempotencyKey: string | null; text: string };
+export type Incoming = {
+  method: string;
+  pathname: string;
+  search: string;
+  secret: string | undefined;
+  idempotencyKey: string | null;
+  text: string;
+};
 /** replayed: the answer is the one kept for the idempotency key. */
 export type Outgoing = { status: number; body: string; type: "application/json" | "text/plain"; replayed?: true };
 export type Admitted = Route & { token: StoredToken; query: unknown };
 
 /** Route, token, permission and query: what a live stream goes through as well. */
-export function admit(deps: Deps, { method, pathname, search, secret }: Pick<Incoming, "method" | "pathname" | "search" | "secret">): Admitted {
+export function admit(
+  deps: Deps,
+  { method, pathname, search, secret }: Pick<Incoming, "method" | "pathname" | "search" | "secret">,
+): Admitted {
   const route = match(method, pathname);
   const token = authorize(deps, secret, route.operation);
   return { ...route, token, query: check(SCHEMAS[route.name], "query", Object.fromEntries(new URLSearchParams(search))) };
@@ -39,7 +49,9 @@ export async function call(deps: Deps, incoming: Incoming, log: (line: string) =
     if (isMutation(admitted.operation)) return await mutate(deps, incoming, admitted.token, handle as () => Write<unknown>);
     const output = await handle();
     await deps.store.settled();
-    return typeof output === "string" ? { status: 200, body: output, type: "text/plain" } : { status: 200, body: JSON.stringify(output), type: "application/json" };
+    return typeof output === "string"
+      ? { status: 200, body: output, type: "text/plain" }
+      : { status: 200, body: JSON.stringify(output), type: "application/json" };
   } catch (thrown) {
     return refusal(thrown, log);
   }
@@ -51,12 +63,22 @@ export function refusal(thrown: unknown, log: (line: string) => void): Outgoing 
   return { status: ERRORS[error.code].http, body: JSON.stringify(error), type: "application/json" };
 }
 
-async function mutate({ store }: Deps, { method, pathname, search, text, idempotencyKey: given }: Incoming, token: StoredToken, handle: () => Write<unknown>): Promise<Outgoing> {
-  if (given !== null && (given.length === 0 || given.length > 200)) throw new HyperlaneError("INVALID", "Idempotency-Key must be 1 to 200 characters.", { field: "Idempotency-Key" });
+async function mutate(
+  { store }: Deps,
+  { method, pathname, search, text, idempotencyKey: given }: Incoming,
+  token: StoredToken,
+  handle: () => Write<unknown>,
+): Promise<Outgoing> {
+  if (given !== null && (given.length === 0 || given.length > 200))
+    throw new HyperlaneError("INVALID", "Idempotency-Key must be 1 to 200 characters.", { field: "Idempotency-Key" });
   const key = given === null ? undefined : `${token.id} ${given}`;
   const fingerprint = key === undefined ? "" : hashSecret(`${method} ${pathname}${search} ${text}`);
   const before = key === undefined ? undefined : store.answerFor(key);
-  if (before && before.fingerprint !== fingerprint) throw new HyperlaneError("CONFLICT", "This Idempotency-Key was used for another request.", { field: "Idempotency-Key", hint: "Use a new key for a new request." });
+  if (before && before.fingerprint !== fingerprint)
+    throw new HyperlaneError("CONFLICT", "This Idempotency-Key was used for another request.", {
+      field: "Idempotency-Key",
+      hint: "Use a new key for a new request.",
+    });
   if (before) {
     await store.settled();
     return { status: before.status, body: before.body, type: "application/json", replayed: true };
@@ -77,7 +99,11 @@ function authorize({ store }: Deps, secret: string | undefined, operation: Opera
   if (secret === undefined) throw new HyperlaneError("UNAUTHENTICATED", "No API token was sent.");
   const token = findToken(store.state, secret);
   if (!token) throw new HyperlaneError("UNAUTHENTICATED", "The API token is not valid: unknown or revoked.");
-  if (!allows(token.role, operation.permission)) throw new HyperlaneError("FORBIDDEN", `The token "${token.name}" has the role ${token.role}, which does not allow this (${operation.permission}).`);
+  if (!allows(token.role, operation.permission))
+    throw new HyperlaneError(
+      "FORBIDDEN",
+      `The token "${token.name}" has the role ${token.role}, which does not allow this (${operation.permission}).`,
+    );
   return token;
 }
 
@@ -105,8 +131,11 @@ function check(schemas: { query?: z.ZodType; body?: z.ZodType; output: z.ZodType
 /** What would have been right. Schemas say it themselves where zod's own words would not do. */
 function ruleOf(issue: z.core.$ZodIssue): string {
   if (issue.code === "invalid_value") return `must be ${issue.values.length === 1 ? "" : "one of "}${issue.values.join(", ")}`;
-  if (issue.code === "invalid_type") return `must be ${/^[aeiou]/.test(issue.expected) ? "an" : "a"} ${issue.expected === "int" ? "whole number" : issue.expected}`;
+  if (issue.code === "invalid_type")
+    return `must be ${/^[aeiou]/.test(issue.expected) ? "an" : "a"} ${issue.expected === "int" ? "whole number" : issue.expected}`;
   if (issue.code === "too_big" && issue.message.startsWith("Too big")) return `must be at most ${issue.maximum}`;
   if (issue.code === "too_small" && issue.message.startsWith("Too small")) return `must be at least ${issue.minimum}`;
-  return issue.message.startsWith("Invalid key") && issue.code === "invalid_key" ? (issue.issues[0]?.message ?? issue.message) : issue.message.replace(/^Invalid input: /, "");
+  return issue.message.startsWith("Invalid key") && issue.code === "invalid_key"
+    ? (issue.issues[0]?.message ?? issue.message)
+    : issue.message.replace(/^Invalid input: /, "");
 }

@@ -8,7 +8,15 @@ import type { SshCa } from "#control/auth/ssh.ts";
 import { findMachine, type NewEvent, type State, type StoredMachine, type StoredToken } from "#control/model/state.ts";
 import type { Store } from "#control/store/store.ts";
 
-export type Deps = { store: Store; ssh: SshCa; connections: Connections; version: string; startedAt: number; now(): number; newId(kind: "m" | "s" | "i" | "t" | "n"): string };
+export type Deps = {
+  store: Store;
+  ssh: SshCa;
+  connections: Connections;
+  version: string;
+  startedAt: number;
+  now(): number;
+  newId(kind: "m" | "s" | "i" | "t" | "n"): string;
+};
 export type Request<N extends OperationName> = { params: Record<string, string>; query: Query<N>; body: Body<N>; token: StoredToken };
 /** secret: the answer must not be kept for an idempotency key. */
 export type Write<T> = { events: NewEvent[]; result: () => T; secret?: true };
@@ -19,7 +27,10 @@ export type LiveName = Live;
 
 /** Every operation that is no live stream has a handler here: a missing one does not compile. */
 export type Handlers = {
-  [N in Exclude<OperationName, Live>]: (deps: Deps, request: Request<N>) => N extends Mutation ? Write<Output<N>> : Output<N> | Promise<Output<N>>;
+  [N in Exclude<OperationName, Live>]: (
+    deps: Deps,
+    request: Request<N>,
+  ) => N extends Mutation ? Write<Output<N>> : Output<N> | Promise<Output<N>>;
 };
 
 export function machineOf(state: State, params: Record<string, string>): StoredMachine {
@@ -27,13 +38,27 @@ export function machineOf(state: State, params: Record<string, string>): StoredM
   const machine = findMachine(state, name);
   if (machine) return machine;
   const near = nearest(name, state.names.keys());
-  throw new HyperlaneError("NOT_FOUND", `There is no machine "${name}".`, near === undefined ? {} : { hint: `Did you mean "${near}"? \`vps list\` shows all.` });
+  throw new HyperlaneError(
+    "NOT_FOUND",
+    `There is no machine "${name}".`,
+    near === undefined ? {} : { hint: `Did you mean "${near}"? \`vps list\` shows all.` },
+  );
 }
 
 export function demand(machine: StoredMachine, verb: Verb): void {
-  if (machine.destroying && verb !== "destroy" && verb !== "logs") throw new HyperlaneError("STATE", `The machine "${machine.name}" is being destroyed.`);
+  if (machine.destroying && verb !== "destroy" && verb !== "logs")
+    throw new HyperlaneError("STATE", `The machine "${machine.name}" is being destroyed.`);
   if (can(verb, machine.state)) return;
-  throw new HyperlaneError("STATE", `Cannot ${verb} the machine "${machine.name}" while it is ${machine.state}: it must be ${VERBS[verb].join(" or ")}.`, { hint: machine.state === "failed" ? `\`vps show ${machine.name}\` says why it failed; \`vps start ${machine.name}\` tries again.` : undefined });
+  throw new HyperlaneError(
+    "STATE",
+    `Cannot ${verb} the machine "${machine.name}" while it is ${machine.state}: it must be ${VERBS[verb].join(" or ")}.`,
+    {
+      hint:
+        machine.state === "failed"
+          ? `\`vps show ${machine.name}\` says why it failed; \`vps start ${machine.name}\` tries again.`
+          : undefined,
+    },
+  );
 }
 
 /** What is sent to clients: our own bookkeeping stays here. */

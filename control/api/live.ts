@@ -13,7 +13,13 @@ import { fromGrpc } from "#control/agents/connections.ts";
 import type { StoredEvent } from "#control/model/state.ts";
 import { demand, machineOf, type Deps, type LiveName } from "./handler.ts";
 
-export type Session = { name: LiveName; params: Record<string, string>; query: unknown; stream?: ClientDuplexStream<Buffer, Buffer>; stop?: () => void };
+export type Session = {
+  name: LiveName;
+  params: Record<string, string>;
+  query: unknown;
+  stream?: ClientDuplexStream<Buffer, Buffer>;
+  stop?: () => void;
+};
 type Socket = ServerWebSocket<Session>;
 
 /** A client that reads events this much slower than they come is cut off; it can go on from the last number it saw. */
@@ -57,7 +63,8 @@ function watch(ws: Socket, { store }: Deps): void {
       sent = event.seq;
       ws.send(JSON.stringify(event));
     }
-    if (ws.getBufferedAmount() > EVENTS_BEHIND_BYTES) fail(ws, new HyperlaneError("TOO_LARGE", "This client reads events too slowly.", { hint: `Connect again with after=${sent}.` }));
+    if (ws.getBufferedAmount() > EVENTS_BEHIND_BYTES)
+      fail(ws, new HyperlaneError("TOO_LARGE", "This client reads events too slowly.", { hint: `Connect again with after=${sent}.` }));
   };
   ws.data.stop = store.subscribe(send);
   for (let page = store.events(sent, 1000); page.length; page = store.events(sent, 1000)) send(page);
@@ -67,7 +74,8 @@ function relay(ws: Socket, deps: Deps): void {
   const machine = machineOf(deps.store.state, ws.data.params);
   const { name, query } = ws.data;
   demand(machine, name === "machineLogs" ? "logs" : name === "machineCopy" ? "copy" : name === "machineTunnel" ? "tunnel" : "exec");
-  if (machine.node === null) throw new HyperlaneError("STATE", `The machine "${machine.name}" is on no node yet.`, { hint: machine.reason ?? undefined });
+  if (machine.node === null)
+    throw new HyperlaneError("STATE", `The machine "${machine.name}" is on no node yet.`, { hint: machine.reason ?? undefined });
   const stream = deps.connections.open(machine.node, openRequest(name, machine, query));
   ws.data.stream = stream;
   let ended = false;

@@ -8,12 +8,28 @@ import { usageByNode, whyNot } from "#control/schedule/place.ts";
 import type { EventData, EventType, NewEvent, StoredMachine } from "#control/model/state.ts";
 import { demand, machineOf, view, type Deps, type Handlers, type Request } from "./handler.ts";
 
-type Names = "listMachines" | "createMachine" | "getMachine" | "updateMachine" | "destroyMachine" | "startMachine" | "stopMachine" | "restartMachine" | "pauseMachine" | "resumeMachine" | "exposeMachine" | "unexposeMachine" | "sshCertificate" | "machineStats";
+type Names =
+  | "listMachines"
+  | "createMachine"
+  | "getMachine"
+  | "updateMachine"
+  | "destroyMachine"
+  | "startMachine"
+  | "stopMachine"
+  | "restartMachine"
+  | "pauseMachine"
+  | "resumeMachine"
+  | "exposeMachine"
+  | "unexposeMachine"
+  | "sshCertificate"
+  | "machineStats";
 
 export const machineHandlers: Pick<Handlers, Names> = {
   listMachines({ store }, { query }) {
     const [key, value] = query.label?.split(/=(.*)/s) ?? [];
-    const fits = (m: StoredMachine) => (query.state === undefined || m.state === query.state) && (key === undefined || (value === undefined ? key in m.labels : m.labels[key] === value));
+    const fits = (m: StoredMachine) =>
+      (query.state === undefined || m.state === query.state) &&
+      (key === undefined || (value === undefined ? key in m.labels : m.labels[key] === value));
     // Sorted by name, which is also the cursor, so a page is right whatever was created or destroyed in between.
     const names = [...store.state.names.keys()].filter((n) => query.after === undefined || n > query.after).sort();
     const items = [];
@@ -27,10 +43,17 @@ export const machineHandlers: Pick<Handlers, Names> = {
   },
   createMachine({ store, newId }, { body, token }) {
     const taken = store.state.names.has(body.name);
-    if (taken) throw new HyperlaneError("CONFLICT", `A machine named "${body.name}" is there already.`, { field: "name", hint: `\`vps show ${body.name}\` shows it; choose another name, or destroy it first.` });
+    if (taken)
+      throw new HyperlaneError("CONFLICT", `A machine named "${body.name}" is there already.`, {
+        field: "name",
+        hint: `\`vps show ${body.name}\` shows it; choose another name, or destroy it first.`,
+      });
     checkImage(store.state, body.spec.image);
     const id = newId("m");
-    return { events: [{ type: "v1.MachineRequested", subject: id, actor: token.id, data: body }], result: () => view(store.state.machine.get(id)!) };
+    return {
+      events: [{ type: "v1.MachineRequested", subject: id, actor: token.id, data: body }],
+      result: () => view(store.state.machine.get(id)!),
+    };
   },
   getMachine: ({ store }, { params }) => view(machineOf(store.state, params)),
   updateMachine(deps, request) {
@@ -45,7 +68,8 @@ export const machineHandlers: Pick<Handlers, Names> = {
     const events: NewEvent[] = [];
     if (!specSame || !same(labels, machine.labels)) events.push(event(request, machine, "v1.MachineSpecChanged", { spec, labels }));
     const runs = machine.state === "running" || machine.state === "paused" || machine.state === "provisioning";
-    if (restart && runs && (machine.needsRestart || !specSame)) events.push(event(request, machine, "v1.MachinePowerRequested", { power: machine.power, epoch: machine.epoch + 1 }));
+    if (restart && runs && (machine.needsRestart || !specSame))
+      events.push(event(request, machine, "v1.MachinePowerRequested", { power: machine.power, epoch: machine.epoch + 1 }));
     return write(deps, machine, events);
   },
   destroyMachine(deps, request) {
@@ -64,15 +88,28 @@ export const machineHandlers: Pick<Handlers, Names> = {
     const want: Exposure = { port, hostPort, protocol };
     for (const other of deps.store.state.machine.values())
       for (const e of other.exposures)
-        if (e.hostPort === hostPort && e.protocol === protocol && (other.id !== machine.id || e.port !== port) && (other.node === machine.node || machine.node === null))
-          throw new HyperlaneError("CONFLICT", `Port ${hostPort}/${protocol} of the node already leads to "${other.name}" port ${e.port}.`, { field: "hostPort", hint: "Choose another with --as." });
+        if (
+          e.hostPort === hostPort &&
+          e.protocol === protocol &&
+          (other.id !== machine.id || e.port !== port) &&
+          (other.node === machine.node || machine.node === null)
+        )
+          throw new HyperlaneError(
+            "CONFLICT",
+            `Port ${hostPort}/${protocol} of the node already leads to "${other.name}" port ${e.port}.`,
+            { field: "hostPort", hint: "Choose another with --as." },
+          );
     const there = machine.exposures.some((e) => e.port === port && e.hostPort === hostPort && e.protocol === protocol);
     return write(deps, machine, there ? [] : [event(request, machine, "v1.MachineExposed", want)]);
   },
   unexposeMachine(deps, request) {
     const machine = machineOf(deps.store.state, request.params);
     const port = Number(request.params.port);
-    return write(deps, machine, machine.exposures.some((e) => e.port === port) ? [event(request, machine, "v1.MachineUnexposed", { port })] : []);
+    return write(
+      deps,
+      machine,
+      machine.exposures.some((e) => e.port === port) ? [event(request, machine, "v1.MachineUnexposed", { port })] : [],
+    );
   },
   sshCertificate({ store, ssh }, { params, body, token }) {
     const machine = machineOf(store.state, params);
@@ -102,7 +139,10 @@ type PowerOperation = "startMachine" | "stopMachine" | "restartMachine" | "pause
 function power(deps: Deps, request: Request<PowerOperation>, verb: Verb & ("start" | "stop" | "restart" | "pause" | "resume"), to: Power) {
   const machine = machineOf(deps.store.state, request.params);
   demand(machine, verb);
-  if ((verb === "pause" || verb === "resume") && machine.power === "stopped") throw new HyperlaneError("STATE", `Cannot ${verb} the machine "${machine.name}": it is being stopped.`, { hint: `\`vps start ${machine.name}\` starts it again.` });
+  if ((verb === "pause" || verb === "resume") && machine.power === "stopped")
+    throw new HyperlaneError("STATE", `Cannot ${verb} the machine "${machine.name}": it is being stopped.`, {
+      hint: `\`vps start ${machine.name}\` starts it again.`,
+    });
   const ended = machine.state === "failed" || machine.observed?.phase === "exited" || machine.retryAt !== null;
   // Asking for what is already on its way is no news; what has ended, or a restart, begins a new epoch.
   const again = verb === "restart" || (to === "running" && ended);
@@ -115,10 +155,23 @@ function checkImage(state: Deps["store"]["state"], image: string): void {
   const all = [...state.image.values()];
   const found = all.find((i) => i.name === image);
   if (found?.state === "ready") return;
-  if (found?.state === "creating") throw new HyperlaneError("STATE", `The image "${image}" is still being made.`, { field: "spec.image", hint: "`vps image list` shows when it is ready." });
+  if (found?.state === "creating")
+    throw new HyperlaneError("STATE", `The image "${image}" is still being made.`, {
+      field: "spec.image",
+      hint: "`vps image list` shows when it is ready.",
+    });
   // Before the first node has reported there is nothing to check against; the agent will.
   if (!found && !all.length) return;
-  throw new HyperlaneError("NOT_FOUND", `There is no image "${image}".`, { field: "spec.image", hint: `There is: ${all.filter((i) => i.state === "ready").map((i) => i.name).sort().join(", ") || "none yet"}.` });
+  throw new HyperlaneError("NOT_FOUND", `There is no image "${image}".`, {
+    field: "spec.image",
+    hint: `There is: ${
+      all
+        .filter((i) => i.state === "ready")
+        .map((i) => i.name)
+        .sort()
+        .join(", ") || "none yet"
+    }.`,
+  });
 }
 
 function checkFits({ store }: Deps, machine: StoredMachine, spec: StoredMachine["spec"]): void {
@@ -126,5 +179,9 @@ function checkFits({ store }: Deps, machine: StoredMachine, spec: StoredMachine[
   if (!node?.status || (spec.cpu <= machine.spec.cpu && spec.memoryMib <= machine.spec.memoryMib)) return;
   const others = [...store.state.machine.values()].filter((m) => m.id !== machine.id);
   const why = whyNot(spec, { ...node, connected: true }, usageByNode(others).get(node.id));
-  if (why !== null) throw new HyperlaneError("NO_CAPACITY", `The node ${node.name} cannot hold "${machine.name}" with ${spec.cpu} CPU and ${formatMib(spec.memoryMib)} RAM: ${why}.`);
+  if (why !== null)
+    throw new HyperlaneError(
+      "NO_CAPACITY",
+      `The node ${node.name} cannot hold "${machine.name}" with ${spec.cpu} CPU and ${formatMib(spec.memoryMib)} RAM: ${why}.`,
+    );
 }

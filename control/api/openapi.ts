@@ -9,12 +9,28 @@ export function openapiDocument(version: string): object {
   for (const name of OPERATION_NAMES) (paths[OPERATIONS[name].path] ??= {})[OPERATIONS[name].method.toLowerCase()] = describe(name);
   return {
     openapi: "3.1.0",
-    info: { title: "Hyperlane", version, description: "Servers, without the ceremony.", license: { name: "Apache-2.0", identifier: "Apache-2.0" } },
+    info: {
+      title: "Hyperlane",
+      version,
+      description: "Servers, without the ceremony.",
+      license: { name: "Apache-2.0", identifier: "Apache-2.0" },
+    },
     security: [{ token: [] }],
     paths,
     components: {
       securitySchemes: { token: { type: "http", scheme: "bearer" } },
-      schemas: { Error: { type: "object", required: ["code", "message", "hint"], properties: { code: { enum: Object.keys(ERRORS) }, message: { type: "string" }, hint: { type: "string" }, field: { type: "string" } } } },
+      schemas: {
+        Error: {
+          type: "object",
+          required: ["code", "message", "hint"],
+          properties: {
+            code: { enum: Object.keys(ERRORS) },
+            message: { type: "string" },
+            hint: { type: "string" },
+            field: { type: "string" },
+          },
+        },
+      },
     },
   };
 }
@@ -25,12 +41,32 @@ function describe(name: (typeof OPERATION_NAMES)[number]): object {
   const query = schema.query ? (jsonSchema(schema.query, "input") as { properties?: Record<string, object>; required?: string[] }) : {};
   const parameters = [
     ...[...operation.path.matchAll(/\{(\w+)\}/g)].map((m) => ({ name: m[1], in: "path", required: true, schema: { type: "string" } })),
-    ...Object.entries(query.properties ?? {}).map(([key, s]) => ({ name: key, in: "query", required: query.required?.includes(key) ?? false, schema: s })),
-    ...(isMutation(operation) ? [{ name: "Idempotency-Key", in: "header", required: false, schema: { type: "string", maxLength: 200 }, description: "Sent again with the same key, the request takes effect once and gets the same answer." }] : []),
+    ...Object.entries(query.properties ?? {}).map(([key, s]) => ({
+      name: key,
+      in: "query",
+      required: query.required?.includes(key) ?? false,
+      schema: s,
+    })),
+    ...(isMutation(operation)
+      ? [
+          {
+            name: "Idempotency-Key",
+            in: "header",
+            required: false,
+            schema: { type: "string", maxLength: 200 },
+            description: "Sent again with the same key, the request takes effect once and gets the same answer.",
+          },
+        ]
+      : []),
   ];
   const good = operation.live
     ? { 101: { description: "A WebSocket: binary messages, each a type byte and a payload; see contract/wire/frames.ts." } }
-    : { 200: { description: "Done, or recorded and under way.", content: name === "metrics" ? { "text/plain": {} } : { "application/json": { schema: jsonSchema(schema.output, "output") } } } };
+    : {
+        200: {
+          description: "Done, or recorded and under way.",
+          content: name === "metrics" ? { "text/plain": {} } : { "application/json": { schema: jsonSchema(schema.output, "output") } },
+        },
+      };
   return {
     operationId: name,
     summary: operation.summary,
@@ -38,7 +74,13 @@ function describe(name: (typeof OPERATION_NAMES)[number]): object {
     ...(operation.permission === "open" && { security: [] }),
     parameters,
     ...(schema.body && { requestBody: { required: false, content: { "application/json": { schema: jsonSchema(schema.body, "input") } } } }),
-    responses: { ...good, default: { description: "Refused or failed; nothing changed.", content: { "application/json": { schema: { $ref: "#/components/schemas/Error" } } } } },
+    responses: {
+      ...good,
+      default: {
+        description: "Refused or failed; nothing changed.",
+        content: { "application/json": { schema: { $ref: "#/components/schemas/Error" } } },
+      },
+    },
   };
 }
 
@@ -52,10 +94,13 @@ export function openapiPage(version: string): string {
   const rows = OPERATION_NAMES.map((name) => {
     const o: Operation = OPERATIONS[name];
     const schema: { query?: z.ZodType; body?: z.ZodType; output: z.ZodType } = SCHEMAS[name];
-    const part = (title: string, s: z.ZodType | undefined, io: "input" | "output") => (s ? `<h4>${title}</h4><pre>${escape(JSON.stringify(jsonSchema(s, io), null, 2))}</pre>` : "");
+    const part = (title: string, s: z.ZodType | undefined, io: "input" | "output") =>
+      s ? `<h4>${title}</h4><pre>${escape(JSON.stringify(jsonSchema(s, io), null, 2))}</pre>` : "";
     return `<details id="${name}"><summary><b class="${o.method}">${o.live ? "WS" : o.method}</b> <code>${escape(o.path)}</code> <span>${escape(o.summary)}</span></summary><p>Operation <code>${name}</code>, permission <code>${o.permission}</code>.</p>${part("Query", schema.query, "input")}${part("Body", schema.body, "input")}${o.live ? "" : part("Answer", schema.output, "output")}</details>`;
   });
-  const errors = Object.entries(ERRORS).map(([code, e]) => `<tr><td><code>${code}</code></td><td>${e.http}</td><td>${e.exit}</td><td>${escape(e.hint)}</td></tr>`);
+  const errors = Object.entries(ERRORS).map(
+    ([code, e]) => `<tr><td><code>${code}</code></td><td>${e.http}</td><td>${e.exit}</td><td>${escape(e.hint)}</td></tr>`,
+  );
   return `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Hyperlane API</title><style>
 :root{color-scheme:light dark;font:15px/1.5 system-ui,sans-serif}body{max-width:60rem;margin:2rem auto;padding:0 1rem}code,pre{font:13px ui-monospace,monospace}
 summary{cursor:pointer;padding:.35rem 0;display:flex;gap:.75rem;align-items:baseline;flex-wrap:wrap}summary b{width:4.2rem;font:600 12px ui-monospace,monospace}summary span{opacity:.7}details{border-bottom:1px solid #8884}

@@ -25,24 +25,39 @@ export const resourceHandlers: Pick<Handlers, Names> = {
     const machine = machineOf(store.state, params);
     demand(machine, "snapshot");
     const name = body.name ?? `s${new Date(now()).toISOString().slice(0, 19).replace(/[-:T]/g, "")}`;
-    if (snapshotsOf(store.state, machine.id).some((s) => s.name === name)) throw new HyperlaneError("CONFLICT", `"${machine.name}" has a snapshot named "${name}" already.`, { field: "name" });
+    if (snapshotsOf(store.state, machine.id).some((s) => s.name === name))
+      throw new HyperlaneError("CONFLICT", `"${machine.name}" has a snapshot named "${name}" already.`, { field: "name" });
     const id = newId("s");
-    return { events: [{ type: "v1.SnapshotRequested", subject: id, actor: token.id, data: { name, machine: machine.id } }], result: () => store.state.snapshot.get(id)! };
+    return {
+      events: [{ type: "v1.SnapshotRequested", subject: id, actor: token.id, data: { name, machine: machine.id } }],
+      result: () => store.state.snapshot.get(id)!,
+    };
   },
   restoreSnapshot({ store }, { params, token }) {
     const machine = machineOf(store.state, params);
     demand(machine, "restore");
     const snapshot = findSnapshot(store.state, machine, params.snapshot);
-    if (snapshot.state !== "ready") throw new HyperlaneError("STATE", `The snapshot "${snapshot.name}" is ${snapshot.state}, so it cannot be restored.`);
+    if (snapshot.state !== "ready")
+      throw new HyperlaneError("STATE", `The snapshot "${snapshot.name}" is ${snapshot.state}, so it cannot be restored.`);
     return {
-      events: [{ type: "v1.MachineRestoreRequested", subject: machine.id, actor: token.id, data: { snapshot: snapshot.id, epoch: machine.epoch + 1 } }],
+      events: [
+        {
+          type: "v1.MachineRestoreRequested",
+          subject: machine.id,
+          actor: token.id,
+          data: { snapshot: snapshot.id, epoch: machine.epoch + 1 },
+        },
+      ],
       result: () => view(store.state.machine.get(machine.id)!),
     };
   },
   removeSnapshot({ store }, { params, token }) {
     const machine = machineOf(store.state, params);
     const snapshot = findSnapshot(store.state, machine, params.snapshot);
-    const events = snapshot.state === "removing" ? [] : [{ type: "v1.SnapshotRemoveRequested" as const, subject: snapshot.id, actor: token.id, data: { machine: machine.id } }];
+    const events =
+      snapshot.state === "removing"
+        ? []
+        : [{ type: "v1.SnapshotRemoveRequested" as const, subject: snapshot.id, actor: token.id, data: { machine: machine.id } }];
     return { events, result: () => store.state.snapshot.get(snapshot.id)! };
   },
 
@@ -52,18 +67,36 @@ export const resourceHandlers: Pick<Handlers, Names> = {
     demand(machine, "image");
     const name = body.name.includes(":") ? body.name : `${body.name}:latest`;
     const there = [...store.state.image.values()].find((i) => i.name === name);
-    if (there && there.state !== "failed") throw new HyperlaneError("CONFLICT", `An image "${name}" is there already, and images do not change.`, { field: "name", hint: "Choose another tag, or `vps image rm` it first." });
+    if (there && there.state !== "failed")
+      throw new HyperlaneError("CONFLICT", `An image "${name}" is there already, and images do not change.`, {
+        field: "name",
+        hint: "Choose another tag, or `vps image rm` it first.",
+      });
     const id = newId("i");
     const forget = there ? [{ type: "v1.ImageRemoved" as const, subject: there.id, actor: token.id, data: {} }] : [];
-    return { events: [...forget, { type: "v1.ImageRequested", subject: id, actor: token.id, data: { name, from: machine.id, node: machine.node! } }], result: () => store.state.image.get(id)! };
+    return {
+      events: [
+        ...forget,
+        { type: "v1.ImageRequested", subject: id, actor: token.id, data: { name, from: machine.id, node: machine.node! } },
+      ],
+      result: () => store.state.image.get(id)!,
+    };
   },
   removeImage({ store }, { params, token }) {
     const image = store.state.image.get(params.image ?? "") ?? [...store.state.image.values()].find((i) => i.name === params.image);
     if (!image) throw new HyperlaneError("NOT_FOUND", `There is no image "${params.image}".`, { hint: "`vps image list` shows all." });
     const users = [...store.state.machine.values()].filter((m) => m.spec.image === image.name).map((m) => m.name);
-    if (users.length) throw new HyperlaneError("CONFLICT", `The image "${image.name}" is used by ${users.slice(0, 5).join(", ")}${users.length > 5 ? ` and ${users.length - 5} more` : ""}.`, { hint: "Destroy them, or move them to another image, first." });
+    if (users.length)
+      throw new HyperlaneError(
+        "CONFLICT",
+        `The image "${image.name}" is used by ${users.slice(0, 5).join(", ")}${users.length > 5 ? ` and ${users.length - 5} more` : ""}.`,
+        { hint: "Destroy them, or move them to another image, first." },
+      );
     const type = image.state === "failed" ? ("v1.ImageRemoved" as const) : ("v1.ImageRemoveRequested" as const);
-    return { events: image.state === "removing" ? [] : [{ type, subject: image.id, actor: token.id, data: {} }], result: () => ({ ...image, state: "removing" }) };
+    return {
+      events: image.state === "removing" ? [] : [{ type, subject: image.id, actor: token.id, data: {} }],
+      result: () => ({ ...image, state: "removing" }),
+    };
   },
 
   listNodes: ({ store }) => ({ items: [...store.state.node.values()], next: null }),
@@ -75,10 +108,15 @@ export const resourceHandlers: Pick<Handlers, Names> = {
 
   listTokens: ({ store }) => ({ items: [...store.state.token.values()].map(({ hash: _, ...token }) => token), next: null }),
   createToken({ store, newId }, { body, token }) {
-    if ([...store.state.token.values()].some((t) => t.name === body.name)) throw new HyperlaneError("CONFLICT", `A token named "${body.name}" is there already.`, { field: "name" });
+    if ([...store.state.token.values()].some((t) => t.name === body.name))
+      throw new HyperlaneError("CONFLICT", `A token named "${body.name}" is there already.`, { field: "name" });
     const id = newId("t");
     const { secret, hash } = createSecret();
-    return { secret: true, events: [{ type: "v1.TokenCreated", subject: id, actor: token.id, data: { ...body, hash } }], result: () => ({ ...publicToken(store.state, id), secret }) };
+    return {
+      secret: true,
+      events: [{ type: "v1.TokenCreated", subject: id, actor: token.id, data: { ...body, hash } }],
+      result: () => ({ ...publicToken(store.state, id), secret }),
+    };
   },
   removeToken({ store }, { params, token }) {
     const found = [...store.state.token.values()].find((t) => t.id === params.token || t.name === params.token);
@@ -100,6 +138,9 @@ function snapshotsOf(state: State, machine: string) {
 
 function findSnapshot(state: State, machine: { id: string; name: string }, nameOrId = "") {
   const found = snapshotsOf(state, machine.id).find((s) => s.name === nameOrId || s.id === nameOrId);
-  if (!found) throw new HyperlaneError("NOT_FOUND", `"${machine.name}" has no snapshot "${nameOrId}".`, { hint: `\`vps snapshot list ${machine.name}\` shows all.` });
+  if (!found)
+    throw new HyperlaneError("NOT_FOUND", `"${machine.name}" has no snapshot "${nameOrId}".`, {
+      hint: `\`vps snapshot list ${machine.name}\` shows all.`,
+    });
   return found;
 }

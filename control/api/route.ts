@@ -32,7 +32,10 @@ export function match(method: string, pathname: string): Route {
     at = next;
   }
   const name = at.methods.get(method);
-  if (!name) throw new HyperlaneError("NOT_FOUND", `There is no ${method} on "${pathname}".`, { hint: `It takes ${[...at.methods.keys()].join(", ") || "nothing"}. See /docs.` });
+  if (!name)
+    throw new HyperlaneError("NOT_FOUND", `There is no ${method} on "${pathname}".`, {
+      hint: `It takes ${[...at.methods.keys()].join(", ") || "nothing"}. See /docs.`,
+    });
   const operation: Operation = OPERATIONS[name];
   const keys = [...operation.path.matchAll(/\{(\w+)\}/g)].map((m) => m[1]!);
   return { name, operation, params: Object.fromEntries(keys.map((k, i) => [k, values[i]!])) };

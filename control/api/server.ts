@@ -7,10 +7,17 @@ import { createLive, type Session } from "./live.ts";
 import { openapiPage } from "./openapi.ts";
 
 const BODY_MAX_BYTES = 1024 * 1024;
-const PAGE_HEADERS = { "content-type": "text/html; charset=utf-8", "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'", "x-content-type-options": "nosniff" };
+const PAGE_HEADERS = {
+  "content-type": "text/html; charset=utf-8",
+  "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",
+  "x-content-type-options": "nosniff",
+};
 
 /** tls: PEMs; needed when `hostname` is not loopback. */
-export function startServer(deps: Deps, options: { hostname: string; port: number; tls?: { key: string; cert: string }; log(line: string): void }): Server<Session> {
+export function startServer(
+  deps: Deps,
+  options: { hostname: string; port: number; tls?: { key: string; cert: string }; log(line: string): void },
+): Server<Session> {
   const { log } = options;
   return Bun.serve<Session>({
     hostname: options.hostname,
@@ -20,10 +27,18 @@ export function startServer(deps: Deps, options: { hostname: string; port: numbe
     ...(options.tls && { tls: options.tls }),
     async fetch(request, server) {
       const url = new URL(request.url);
-      if (request.method === "GET" && (url.pathname === "/" || url.pathname === "/docs")) return new Response(openapiPage(deps.version), { headers: PAGE_HEADERS });
-      const head = { method: request.method, pathname: url.pathname, search: url.search, secret: /^Bearer (\S+)$/.exec(request.headers.get("authorization") ?? "")?.[1], idempotencyKey: request.headers.get("idempotency-key") };
+      if (request.method === "GET" && (url.pathname === "/" || url.pathname === "/docs"))
+        return new Response(openapiPage(deps.version), { headers: PAGE_HEADERS });
+      const head = {
+        method: request.method,
+        pathname: url.pathname,
+        search: url.search,
+        secret: /^Bearer (\S+)$/.exec(request.headers.get("authorization") ?? "")?.[1],
+        idempotencyKey: request.headers.get("idempotency-key"),
+      };
       if (request.headers.has("upgrade")) return await upgrade(deps, request, server, head, log);
-      if (Number(request.headers.get("content-length") ?? 0) > BODY_MAX_BYTES) return respond(refusal(new HyperlaneError("TOO_LARGE", `The body is larger than ${BODY_MAX_BYTES / 2 ** 20} MiB.`), log));
+      if (Number(request.headers.get("content-length") ?? 0) > BODY_MAX_BYTES)
+        return respond(refusal(new HyperlaneError("TOO_LARGE", `The body is larger than ${BODY_MAX_BYTES / 2 ** 20} MiB.`), log));
       return respond(await call(deps, { ...head, text: request.body ? await request.text() : "" }, log));
     },
     websocket: { ...createLive(deps), maxPayloadLength: 256 * 1024, idleTimeout: 0, sendPings: true },
@@ -31,7 +46,13 @@ export function startServer(deps: Deps, options: { hostname: string; port: numbe
   });
 }
 
-async function upgrade(deps: Deps, request: Request, server: Server<Session>, head: Omit<Incoming, "text">, log: (line: string) => void): Promise<Response | undefined> {
+async function upgrade(
+  deps: Deps,
+  request: Request,
+  server: Server<Session>,
+  head: Omit<Incoming, "text">,
+  log: (line: string) => void,
+): Promise<Response | undefined> {
   try {
     const { name, operation, params, query } = admit(deps, head);
     if (!operation.live) throw new HyperlaneError("INVALID", "This is no live stream: ask for it as an ordinary request.");
@@ -44,5 +65,8 @@ async function upgrade(deps: Deps, request: Request, server: Server<Session>, he
 }
 
 function respond({ status, body, type, replayed }: Outgoing): Response {
-  return new Response(body, { status, headers: { "content-type": `${type}; charset=utf-8`, ...(replayed && { "idempotency-replayed": "true" }) } });
+  return new Response(body, {
+    status,
+    headers: { "content-type": `${type}; charset=utf-8`, ...(replayed && { "idempotency-replayed": "true" }) },
+  });
 }

@@ -19,20 +19,42 @@ export async function createCa(): Promise<KeyAndCertificate> {
   const { BasicConstraintsExtension, KeyUsageFlags, KeyUsagesExtension, X509CertificateGenerator } = await library();
   const keys = (await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"])) as CryptoKeyPair;
   const cert = await X509CertificateGenerator.createSelfSigned({
-    serialNumber: serial(), name: "CN=Hyperlane CA", ...validity(), signingAlgorithm: ALGORITHM, keys,
-    extensions: [new BasicConstraintsExtension(true, 0, true), new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true)],
+    serialNumber: serial(),
+    name: "CN=Hyperlane CA",
+    ...validity(),
+    signingAlgorithm: ALGORITHM,
+    keys,
+    extensions: [
+      new BasicConstraintsExtension(true, 0, true),
+      new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+    ],
   });
   return { key: await exportKey(keys.privateKey), cert: cert.toString("pem") };
 }
 
 /** A certificate for `name`, good as client and as server; the server side is checked against `name` as a DNS name. */
 export async function issueCertificate(ca: KeyAndCertificate, name: string): Promise<KeyAndCertificate> {
-  const { BasicConstraintsExtension, ExtendedKeyUsageExtension, KeyUsageFlags, KeyUsagesExtension, PemConverter, SubjectAlternativeNameExtension, X509Certificate, X509CertificateGenerator } = await library();
+  const {
+    BasicConstraintsExtension,
+    ExtendedKeyUsageExtension,
+    KeyUsageFlags,
+    KeyUsagesExtension,
+    PemConverter,
+    SubjectAlternativeNameExtension,
+    X509Certificate,
+    X509CertificateGenerator,
+  } = await library();
   const issuer = new X509Certificate(ca.cert);
   const signingKey = await crypto.subtle.importKey("pkcs8", PemConverter.decodeFirst(ca.key), ALGORITHM, false, ["sign"]);
   const keys = (await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"])) as CryptoKeyPair;
   const cert = await X509CertificateGenerator.create({
-    serialNumber: serial(), subject: `CN=${name}`, issuer: issuer.subject, ...validity(), signingAlgorithm: ALGORITHM, publicKey: keys.publicKey, signingKey,
+    serialNumber: serial(),
+    subject: `CN=${name}`,
+    issuer: issuer.subject,
+    ...validity(),
+    signingAlgorithm: ALGORITHM,
+    publicKey: keys.publicKey,
+    signingKey,
     extensions: [
       new BasicConstraintsExtension(false, undefined, true),
       new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
@@ -49,7 +71,9 @@ function validity(): { notBefore: Date; notAfter: Date } {
 }
 
 function serial(): string {
-  return Buffer.from(crypto.getRandomValues(new Uint8Array(15))).toString("hex").replace(/^/, "01");
+  return Buffer.from(crypto.getRandomValues(new Uint8Array(15)))
+    .toString("hex")
+    .replace(/^/, "01");
 }
 
 async function exportKey(key: CryptoKey): Promise<string> {

@@ -20,10 +20,21 @@ export function generateSshCaKeys(): { user: string; host: string } {
 export function createSshCa(pems: { user: string; host: string }, now: () => number) {
   const user = createPrivateKey(pems.user);
   const host = createPrivateKey(pems.host);
-  const issue = (ca: KeyObject, r: Omit<CertificateRequest, "serial" | "nonce" | "caPublicKey" | "validAfter" | "validBefore">, ttlS: number) => {
+  const issue = (
+    ca: KeyObject,
+    r: Omit<CertificateRequest, "serial" | "nonce" | "caPublicKey" | "validAfter" | "validBefore">,
+    ttlS: number,
+  ) => {
     const at = Math.floor(now() / 1000);
     const validBefore = at + ttlS;
-    const body = certificateBody({ ...r, serial: randomBytes(8).readBigUInt64BE(), nonce: randomBytes(32), caPublicKey: rawPublic(ca), validAfter: at - SKEW_S, validBefore });
+    const body = certificateBody({
+      ...r,
+      serial: randomBytes(8).readBigUInt64BE(),
+      nonce: randomBytes(32),
+      caPublicKey: rawPublic(ca),
+      validAfter: at - SKEW_S,
+      validBefore,
+    });
     return { certificate: certificateLine(body, sign(null, body, ca)), expiresAt: validBefore * 1000 };
   };
   return {
@@ -31,7 +42,11 @@ export function createSshCa(pems: { user: string; host: string }, now: () => num
     hostCa: publicLine(rawPublic(host), "hyperlane-host-ca"),
     /** A certificate for one machine only: its principal is the machine's id. */
     signUser(publicKey: Uint8Array, machineId: string, keyId: string) {
-      return issue(user, { kind: "user", publicKey, keyId, principals: [machineId], extensions: ["permit-pty", "permit-port-forwarding", "permit-user-rc"] }, USER_TTL_S);
+      return issue(
+        user,
+        { kind: "user", publicKey, keyId, principals: [machineId], extensions: ["permit-pty", "permit-port-forwarding", "permit-user-rc"] },
+        USER_TTL_S,
+      );
     },
     /** A fresh host key and its certificate. The key exists in the machine's RAM and nowhere else for long. */
     hostIdentity(machine: { id: string; name: string }): Identity {
@@ -40,7 +55,12 @@ export function createSshCa(pems: { user: string; host: string }, now: () => num
       const publicKey = rawPublic(key);
       const names = [machine.id, machine.name, `${machine.name}.internal`];
       const { certificate } = issue(host, { kind: "host", publicKey, keyId: machine.id, principals: names, extensions: [] }, HOST_TTL_S);
-      return { hostKey: privateFile(seed, publicKey, randomBytes(4).readUInt32BE()), hostCertificate: `${certificate}\n`, userCa: `${this.userCa}\n`, principals: [machine.id] };
+      return {
+        hostKey: privateFile(seed, publicKey, randomBytes(4).readUInt32BE()),
+        hostCertificate: `${certificate}\n`,
+        userCa: `${this.userCa}\n`,
+        principals: [machine.id],
+      };
     },
   };
 }

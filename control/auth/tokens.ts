@@ -4,7 +4,10 @@ import type { Operation } from "#contract/operations.ts";
 import type { Role } from "#contract/resources/other.ts";
 import type { State, StoredToken } from "#control/model/state.ts";
 
-const PERMISSIONS: Record<Role, readonly Operation["permission"][]> = { admin: ["open", "read", "write", "shell"], viewer: ["open", "read"] };
+const PERMISSIONS: Record<Role, readonly Operation["permission"][]> = {
+  admin: ["open", "read", "write", "shell"],
+  viewer: ["open", "read"],
+};
 
 export function allows(role: Role, permission: Operation["permission"]): boolean {
   return PERMISSIONS[role].includes(permission);

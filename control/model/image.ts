@@ -24,7 +24,10 @@ export const snapshotReducers: Reducers<SnapshotEvents> = {
     return [["snapshot", e.subject], ...revise(state, e.data.machine, e.seq)];
   },
   "v1.SnapshotObserved": (state, e) => patchSnapshot(state, e.subject, e.data),
-  "v1.SnapshotRemoveRequested": (state, e) => [...patchSnapshot(state, e.subject, { state: "removing" }), ...revise(state, e.data.machine, e.seq)],
+  "v1.SnapshotRemoveRequested": (state, e) => [
+    ...patchSnapshot(state, e.subject, { state: "removing" }),
+    ...revise(state, e.data.machine, e.seq),
+  ],
   "v1.SnapshotRemoved": (state, e) => {
     const snapshot = state.snapshot.get(e.subject);
     if (snapshot) state.snapshotsOf.get(snapshot.machine)?.delete(e.subject);
@@ -35,7 +38,17 @@ export const snapshotReducers: Reducers<SnapshotEvents> = {
 
 export const imageReducers: Reducers<ImageEvents> = {
   "v1.ImageRequested": (state, e) => {
-    state.image.set(e.subject, { id: e.subject, name: e.data.name, node: e.data.node, from: e.data.from, digest: null, state: "creating", bytes: 0, reason: null, createdAt: e.at });
+    state.image.set(e.subject, {
+      id: e.subject,
+      name: e.data.name,
+      node: e.data.node,
+      from: e.data.from,
+      digest: null,
+      state: "creating",
+      bytes: 0,
+      reason: null,
+      createdAt: e.at,
+    });
     return [["image", e.subject], ...revise(state, e.data.from, e.seq)];
   },
   "v1.ImageObserved": (state, e) => {

@@ -28,16 +28,43 @@ export const machineReducers: Reducers<MachineEvents> = {
     invariant(!state.names.has(e.data.name), `two machines named "${e.data.name}"`);
     state.names.set(e.data.name, e.subject);
     state.machine.set(e.subject, {
-      id: e.subject, ...e.data, power: "running", state: "requested", reason: null, node: null, slot: -1, epoch: 1, revision: e.seq, attempt: 0, retryAt: null,
-      destroying: false, needsRestart: false, restore: null, exposures: [], observed: null, createdAt: e.at, updatedAt: e.at,
+      id: e.subject,
+      ...e.data,
+      power: "running",
+      state: "requested",
+      reason: null,
+      node: null,
+      slot: -1,
+      epoch: 1,
+      revision: e.seq,
+      attempt: 0,
+      retryAt: null,
+      destroying: false,
+      needsRestart: false,
+      restore: null,
+      exposures: [],
+      observed: null,
+      createdAt: e.at,
+      updatedAt: e.at,
     });
     return [["machine", e.subject]];
   },
-  "v1.MachineSpecChanged": (s, e) => change(s, e, (m) => ({ ...e.data, revision: e.seq, needsRestart: m.needsRestart || (isStarted(m) && JSON.stringify(m.spec) !== JSON.stringify(e.data.spec)) })),
-  "v1.MachinePowerRequested": (s, e) => change(s, e, () => ({ ...e.data, revision: e.seq, reason: null, attempt: 0, retryAt: null, failed: false })),
-  "v1.MachineExposed": (s, e) => change(s, e, (m) => ({ exposures: [...m.exposures.filter((x) => x.port !== e.data.port || x.protocol !== e.data.protocol), e.data], revision: e.seq })),
+  "v1.MachineSpecChanged": (s, e) =>
+    change(s, e, (m) => ({
+      ...e.data,
+      revision: e.seq,
+      needsRestart: m.needsRestart || (isStarted(m) && JSON.stringify(m.spec) !== JSON.stringify(e.data.spec)),
+    })),
+  "v1.MachinePowerRequested": (s, e) =>
+    change(s, e, () => ({ ...e.data, revision: e.seq, reason: null, attempt: 0, retryAt: null, failed: false })),
+  "v1.MachineExposed": (s, e) =>
+    change(s, e, (m) => ({
+      exposures: [...m.exposures.filter((x) => x.port !== e.data.port || x.protocol !== e.data.protocol), e.data],
+      revision: e.seq,
+    })),
   "v1.MachineUnexposed": (s, e) => change(s, e, (m) => ({ exposures: m.exposures.filter((x) => x.port !== e.data.port), revision: e.seq })),
-  "v1.MachineRestoreRequested": (s, e) => change(s, e, () => ({ restore: e.data, epoch: e.data.epoch, revision: e.seq, reason: null, attempt: 0, retryAt: null, failed: false })),
+  "v1.MachineRestoreRequested": (s, e) =>
+    change(s, e, () => ({ restore: e.data, epoch: e.data.epoch, revision: e.seq, reason: null, attempt: 0, retryAt: null, failed: false })),
   "v1.MachinePlaced": (s, e) => change(s, e, () => ({ ...e.data, revision: e.seq, reason: null })),
   "v1.MachineUnplaceable": (s, e) => change(s, e, () => ({ reason: e.data.reason })),
   "v1.MachineObserved": (s, e) => change(s, e, (m) => observe(m, e.data.observed, e.at)),
@@ -96,7 +123,11 @@ function stateOf(m: StoredMachine, failed: boolean): MachineState {
   if (failed) return "failed";
   if (seen?.phase === "stopping" && (m.state === "running" || m.state === "paused")) return m.state;
   if (seen?.phase === "exited" && seen.exit === "powered-off" && seen.epoch === m.epoch) return "stopped";
-  if (m.power === "stopped" && (seen === null ? m.node !== null && m.state !== "requested" : ["stopped", "exited", "absent", "failed"].includes(seen.phase))) return "stopped";
+  if (
+    m.power === "stopped" &&
+    (seen === null ? m.node !== null && m.state !== "requested" : ["stopped", "exited", "absent", "failed"].includes(seen.phase))
+  )
+    return "stopped";
   if (seen?.phase === "stopped" && seen.epoch === m.epoch && seen.revision === m.revision) return "stopped";
   return m.node === null ? "requested" : "provisioning";
 }

@@ -16,7 +16,13 @@ export type TokenEvents = {
 
 export const nodeReducers: Reducers<NodeEvents> = {
   "v1.NodeEnrolled": (state, e) => {
-    state.node.set(e.subject, { id: e.subject, ...e.data, connected: false, status: state.node.get(e.subject)?.status ?? null, since: e.at });
+    state.node.set(e.subject, {
+      id: e.subject,
+      ...e.data,
+      connected: false,
+      status: state.node.get(e.subject)?.status ?? null,
+      since: e.at,
+    });
     return [["node", e.subject]];
   },
   "v1.NodeConnected": (state, e) => patch(state, e, { connected: true, status: e.data.status, since: e.at }),

@@ -33,13 +33,23 @@ export type EventType = keyof EventData;
 export type NewEvent = { [T in EventType]: { type: T; subject: string; actor: string; data: EventData[T] } }[EventType];
 export type StoredEvent = NewEvent & Pick<Event, "seq" | "at">;
 
-export type Reducers<E> = { [T in keyof E]: (state: State, event: { seq: number; at: number; subject: string; actor: string; data: E[T] }) => Touched };
+export type Reducers<E> = {
+  [T in keyof E]: (state: State, event: { seq: number; at: number; subject: string; actor: string; data: E[T] }) => Touched;
+};
 
 const REDUCERS: Reducers<EventData> = { ...machineReducers, ...nodeReducers, ...tokenReducers, ...snapshotReducers, ...imageReducers };
 export const EVENT_TYPES = Object.keys(REDUCERS) as EventType[];
 
 export function emptyState(): State {
-  return { machine: new Map(), node: new Map(), snapshot: new Map(), image: new Map(), token: new Map(), names: new Map(), snapshotsOf: new Map() };
+  return {
+    machine: new Map(),
+    node: new Map(),
+    snapshot: new Map(),
+    image: new Map(),
+    token: new Map(),
+    names: new Map(),
+    snapshotsOf: new Map(),
+  };
 }
 
 export function reduce(state: State, event: StoredEvent): Touched {

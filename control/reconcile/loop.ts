@@ -71,12 +71,15 @@ export function createLoop({ store, agents, clock, desired, log }: Deps) {
         sent.set(action.machine, { revision: action.revision, at: clock.now() });
       }
     }
+    // Nothing is told to act before it is durable why.
     for (const [node, batch] of byNode)
-      // Nothing is told to act before it is durable why.
-      store.settled().then(() => agents.apply(node, batch.machines, batch.images)).catch((e) => {
-        log(`apply to ${node}: ${toHyperlaneError(e).message}`);
-        for (const m of batch.machines) sent.delete(m.id);
-      });
+      store
+        .settled()
+        .then(() => agents.apply(node, batch.machines, batch.images))
+        .catch((e) => {
+          log(`apply to ${node}: ${toHyperlaneError(e).message}`);
+          for (const m of batch.machines) sent.delete(m.id);
+        });
   }
 
   function nextWake(): number {
@@ -102,5 +105,18 @@ export function createLoop({ store, agents, clock, desired, log }: Deps) {
 
 /** The document that removes a machine nobody knows. */
 function absent(id: string, revision: number): Desired {
-  return { id, name: "orphan", revision, epoch: 0, power: "absent", spec: { image: "none", cpu: 1, memoryMib: 128, diskMib: 256, env: {}, restart: "never" }, slot: 0, exposures: [], snapshots: [], restore: null, images: [], identity: null };
+  return {
+    id,
+    name: "orphan",
+    revision,
+    epoch: 0,
+    power: "absent",
+    spec: { image: "none", cpu: 1, memoryMib: 128, diskMib: 256, env: {}, restart: "never" },
+    slot: 0,
+    exposures: [],
+    snapshots: [],
+    restore: null,
+    images: [],
+    identity: null,
+  };
 }

@@ -4,8 +4,34 @@ import { canBecome, MACHINE_STATES } from "#contract/resources/states.ts";
 import { emptyState, reduce, type NewEvent, type State, type StoredEvent } from "#control/model/state.ts";
 import { backoffMs, MAX_ATTEMPTS, plan } from "./plan.ts";
 
-const status = { version: "0", bootId: "b", cpu: 4, memoryMib: 4096, diskMib: 100_000, diskFreeMib: 90_000, accelerator: "tcg" as const, acceleratorReason: "", storage: "sparse" as const, runtimes: ["qemu"], images: [] };
-const seen: Observed = { phase: "running", revision: 0, epoch: 1, exit: null, reason: null, steps: [], pid: 1, address6: null, address4: null, accelerator: "tcg", snapshots: {}, restoredEpoch: 0, images: {} };
+const status = {
+  version: "0",
+  bootId: "b",
+  cpu: 4,
+  memoryMib: 4096,
+  diskMib: 100_000,
+  diskFreeMib: 90_000,
+  accelerator: "tcg" as const,
+  acceleratorReason: "",
+  storage: "sparse" as const,
+  runtimes: ["qemu"],
+  images: [],
+};
+const seen: Observed = {
+  phase: "running",
+  revision: 0,
+  epoch: 1,
+  exit: null,
+  reason: null,
+  steps: [],
+  pid: 1,
+  address6: null,
+  address4: null,
+  accelerator: "tcg",
+  snapshots: {},
+  restoredEpoch: 0,
+  images: {},
+};
 
 function world() {
   const state: State = emptyState();
@@ -24,11 +50,20 @@ function world() {
   append({ type: "v1.NodeEnrolled", subject: "n-1", actor: "t", data: { name: "one", address: "x" } });
   append({ type: "v1.NodeConnected", subject: "n-1", actor: "t", data: { status } });
   return {
-    state, append, settle,
+    state,
+    append,
+    settle,
     wait: (ms: number) => void (now += ms),
-    up: (id = "m-1", spec = {}) => append({ type: "v1.MachineRequested", subject: id, actor: "t", data: { name: id, labels: {}, spec: MachineSpec.parse(spec) } }),
+    up: (id = "m-1", spec = {}) =>
+      append({ type: "v1.MachineRequested", subject: id, actor: "t", data: { name: id, labels: {}, spec: MachineSpec.parse(spec) } }),
     machine: (id = "m-1") => state.machine.get(id)!,
-    observe: (change: Partial<Observed>, id = "m-1") => append({ type: "v1.MachineObserved", subject: id, actor: "node:n-1", data: { observed: { ...seen, revision: state.machine.get(id)!.revision, epoch: state.machine.get(id)!.epoch, ...change } } }),
+    observe: (change: Partial<Observed>, id = "m-1") =>
+      append({
+        type: "v1.MachineObserved",
+        subject: id,
+        actor: "node:n-1",
+        data: { observed: { ...seen, revision: state.machine.get(id)!.revision, epoch: state.machine.get(id)!.epoch, ...change } },
+      }),
   };
 }
 

@@ -43,7 +43,8 @@ export function plan(world: World): Action[] {
     if (world.state.snapshotsOf.has(m.id)) actions.push(...snapshots(m, world.state));
     if (mustHear(m, world)) actions.push({ kind: "apply", node: m.node!, machine: m.id, revision: m.revision });
   }
-  for (const orphan of world.orphans) if (world.state.machine.get(orphan.machine)?.node !== orphan.node) actions.push({ kind: "remove", ...orphan });
+  for (const orphan of world.orphans)
+    if (world.state.machine.get(orphan.machine)?.node !== orphan.node) actions.push({ kind: "remove", ...orphan });
   actions.push(...images(world.state));
   return actions;
 }
@@ -62,7 +63,8 @@ function placement(m: StoredMachine, world: World, usage: Map<string, Usage>): N
 /** The fact that follows from what was last observed, if any. */
 function next(m: StoredMachine, now: number): NewEvent | undefined {
   const seen = m.observed;
-  if (m.destroying && (m.node === null || (seen?.phase === "absent" && seen.revision >= m.revision))) return fact("v1.MachineDestroyed", m.id, {});
+  if (m.destroying && (m.node === null || (seen?.phase === "absent" && seen.revision >= m.revision)))
+    return fact("v1.MachineDestroyed", m.id, {});
   if (m.retryAt !== null) return now >= m.retryAt ? fact("v1.MachineRetried", m.id, { epoch: m.epoch + 1 }) : undefined;
   if (!seen || seen.epoch !== m.epoch || seen.revision < m.revision || m.state === "failed") return undefined;
   if (m.destroying) return seen.phase === "failed" ? retry(m, now, seen) : undefined;
@@ -112,13 +114,60 @@ function images(state: State): Action[] {
     const status = image.node === null ? null : state.node.get(image.node)?.status;
     const there = status?.images.find((i) => i.name === image.name);
     const made = image.from === null ? undefined : state.machine.get(image.from)?.observed?.images[image.id];
-    if (image.state === "creating" && made?.state === "failed") actions.push({ kind: "append", event: fact("v1.ImageObserved", image.id, { name: image.name, node: image.node!, state: "failed", digest: "", bytes: 0, reason: made.reason }) });
-    else if (image.state === "creating" && there) actions.push({ kind: "append", event: fact("v1.ImageObserved", image.id, { name: image.name, node: image.node!, state: "ready", digest: there.digest, bytes: there.bytes, reason: null }) });
-    else if (image.state === "creating" && !state.machine.has(image.from ?? "")) actions.push({ kind: "append", event: fact("v1.ImageObserved", image.id, { name: image.name, node: image.node!, state: "failed", digest: "", bytes: 0, reason: "the machine it was to be made from is gone" }) });
-    if (image.state === "removing" && status) actions.push(there ? { kind: "removeImage", node: image.node!, image: image.name } : { kind: "append", event: fact("v1.ImageRemoved", image.id, {}) });
+    if (image.state === "creating" && made?.state === "failed")
+      actions.push({
+        kind: "append",
+        event: fact("v1.ImageObserved", image.id, {
+          name: image.name,
+          node: image.node!,
+          state: "failed",
+          digest: "",
+          bytes: 0,
+          reason: made.reason,
+        }),
+      });
+    else if (image.state === "creating" && there)
+      actions.push({
+        kind: "append",
+        event: fact("v1.ImageObserved", image.id, {
+          name: image.name,
+          node: image.node!,
+          state: "ready",
+          digest: there.digest,
+          bytes: there.bytes,
+          reason: null,
+        }),
+      });
+    else if (image.state === "creating" && !state.machine.has(image.from ?? ""))
+      actions.push({
+        kind: "append",
+        event: fact("v1.ImageObserved", image.id, {
+          name: image.name,
+          node: image.node!,
+          state: "failed",
+          digest: "",
+          bytes: 0,
+          reason: "the machine it was to be made from is gone",
+        }),
+      });
+    if (image.state === "removing" && status)
+      actions.push(
+        there
+          ? { kind: "removeImage", node: image.node!, image: image.name }
+          : { kind: "append", event: fact("v1.ImageRemoved", image.id, {}) },
+      );
   }
   for (const node of state.node.values())
     for (const seen of node.status?.images ?? [])
-      if (!names.has(`${node.id} ${seen.name}`)) actions.push({ kind: "append", event: fact("v1.ImageObserved", `i-${seen.digest.slice(0, 12)}-${node.id}`, { ...seen, node: node.id, state: "ready", reason: null }) });
+      if (!names.has(`${node.id} ${seen.name}`))
+        actions.push({
+          kind: "append",
+          event: fact("v1.ImageObserved", `i-${seen.digest.slice(0, 12)}-${node.id}`, {
+            ...seen,
+            node: node.id,
+            state: "ready",
+            reason: null,
+          }),
+        });
   return actions;
 }

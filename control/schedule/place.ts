@@ -48,8 +48,10 @@ export function whyNot(spec: MachineSpec, node: Node, usage: Usage | undefined):
   if (!node.connected || !s) return "not connected";
   const used = usage ?? { cpu: 0, memoryMib: 0, diskMib: 0 };
   if (used.cpu + spec.cpu > s.cpu) return `${spec.cpu} CPU asked, ${s.cpu - used.cpu} of ${s.cpu} free`;
-  if (used.memoryMib + spec.memoryMib > s.memoryMib) return `${formatMib(spec.memoryMib)} RAM asked, ${size(s.memoryMib - used.memoryMib)} of ${formatMib(s.memoryMib)} free`;
-  if (used.diskMib + spec.diskMib > s.diskMib) return `${formatMib(spec.diskMib)} disk asked, ${size(s.diskMib - used.diskMib)} of ${formatMib(s.diskMib)} free`;
+  if (used.memoryMib + spec.memoryMib > s.memoryMib)
+    return `${formatMib(spec.memoryMib)} RAM asked, ${size(s.memoryMib - used.memoryMib)} of ${formatMib(s.memoryMib)} free`;
+  if (used.diskMib + spec.diskMib > s.diskMib)
+    return `${formatMib(spec.diskMib)} disk asked, ${size(s.diskMib - used.diskMib)} of ${formatMib(s.diskMib)} free`;
   return null;
 }
 

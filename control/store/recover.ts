@@ -19,7 +19,9 @@ export function recoverDatabase(path: string, stamp: string): Recovered {
   to.transaction(() => {
     for (const migration of MIGRATIONS) to.run(migration);
     to.run(`PRAGMA user_version = ${MIGRATIONS.length}`);
-    const put = insert("INSERT INTO events (seq, at, type, subject, actor, data, sum) VALUES ($seq, $at, $type, $subject, $actor, $data, $sum)");
+    const put = insert(
+      "INSERT INTO events (seq, at, type, subject, actor, data, sum) VALUES ($seq, $at, $type, $subject, $actor, $data, $sum)",
+    );
     for (const row of from.query("SELECT * FROM events WHERE seq <= ? ORDER BY seq").iterate(last)) put.run(row as never);
     to.run("UPDATE meta SET value = ? WHERE key = 'projected'", [String(last)]);
   })();

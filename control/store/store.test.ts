@@ -7,7 +7,12 @@ import { MachineSpec } from "#contract/resources/machine.ts";
 import type { NewEvent } from "#control/model/state.ts";
 import { openStore } from "./store.ts";
 
-const requested = (n: number): NewEvent => ({ type: "v1.MachineRequested", subject: `m-${n}`, actor: "t", data: { name: `vm${n}`, labels: {}, spec: MachineSpec.parse({}) } });
+const requested = (n: number): NewEvent => ({
+  type: "v1.MachineRequested",
+  subject: `m-${n}`,
+  actor: "t",
+  data: { name: `vm${n}`, labels: {}, spec: MachineSpec.parse({}) },
+});
 
 function withFile(run: (path: string) => Promise<void>): Promise<void> {
   const dir = mkdtempSync(join(tmpdir(), "hl-store-"));
@@ -17,7 +22,10 @@ function withFile(run: (path: string) => Promise<void>): Promise<void> {
 test("what was appended is there after the process is gone, and replays to the same state", () =>
   withFile(async (path) => {
     const first = openStore(path, () => 7);
-    await Promise.all([first.append([requested(1)]), first.append([requested(2), { type: "v1.MachineDestroyRequested", subject: "m-1", actor: "t", data: {} }])]);
+    await Promise.all([
+      first.append([requested(1)]),
+      first.append([requested(2), { type: "v1.MachineDestroyRequested", subject: "m-1", actor: "t", data: {} }]),
+    ]);
     first.close();
     const second = openStore(path, () => 8);
     expect([...second.state.machine.keys()].sort()).toEqual(["m-1", "m-2"]);

@@ -26,7 +26,9 @@ export function openStore(path: string, now: () => number, defer: (flush: () => 
   const state = emptyState();
   let { seq, sum } = loadState(db, state);
   const insert = db.query("INSERT INTO events (seq, at, type, subject, actor, data, sum) VALUES (?, ?, ?, ?, ?, ?, ?)");
-  const upsert = db.query("INSERT INTO projections (kind, id, doc) VALUES (?, ?, ?) ON CONFLICT (kind, id) DO UPDATE SET doc = excluded.doc");
+  const upsert = db.query(
+    "INSERT INTO projections (kind, id, doc) VALUES (?, ?, ?) ON CONFLICT (kind, id) DO UPDATE SET doc = excluded.doc",
+  );
   const remove = db.query("DELETE FROM projections WHERE kind = ? AND id = ?");
   const remember = db.query("INSERT OR REPLACE INTO idempotency (key, fingerprint, status, body, at) VALUES (?, ?, ?, ?, ?)");
 
@@ -97,11 +99,15 @@ export function openStore(path: string, now: () => number, defer: (flush: () => 
     },
     events(after: number, limit: number, subject?: string): StoredEvent[] {
       const where = subject === undefined ? "" : "AND subject = $subject";
-      const rows = db.query(`SELECT * FROM events WHERE seq > $after ${where} ORDER BY seq LIMIT $limit`).all({ $after: after, $limit: limit, ...(subject !== undefined && { $subject: subject }) });
+      const rows = db
+        .query(`SELECT * FROM events WHERE seq > $after ${where} ORDER BY seq LIMIT $limit`)
+        .all({ $after: after, $limit: limit, ...(subject !== undefined && { $subject: subject }) });
       return (rows as Row[]).map(fromRow);
     },
     answerFor(key: string): Idempotent | undefined {
-      return (answers.find((a) => a.key === key) ?? db.query("SELECT key, fingerprint, status, body FROM idempotency WHERE key = ?").get(key) ?? undefined) as Idempotent | undefined;
+      return (answers.find((a) => a.key === key) ??
+        db.query("SELECT key, fingerprint, status, body FROM idempotency WHERE key = ?").get(key) ??
+        undefined) as Idempotent | undefined;
     },
     forgetAnswers(before: number): void {
       db.query("DELETE FROM idempotency WHERE at < ?").run(before);
@@ -136,7 +142,11 @@ function openDatabase(path: string): Database {
   } catch (cause) {
     if (cause instanceof HyperlaneError) throw cause;
     const text = String(cause);
-    if (/locked|busy/i.test(text)) throw new HyperlaneError("CONFLICT", `Another control plane uses the database "${path}".`, { hint: "Stop it with `hyperlane stop`, then start this one.", cause });
+    if (/locked|busy/i.test(text))
+      throw new HyperlaneError("CONFLICT", `Another control plane uses the database "${path}".`, {
+        hint: "Stop it with `hyperlane stop`, then start this one.",
+        cause,
+      });
     throw new HyperlaneError("CORRUPT", `Cannot open the database "${path}": ${text}`, { cause });
   }
 }
@@ -145,10 +155,19 @@ function loadState(db: Database, state: State): { seq: number; sum: number } {
   try {
     const { good, bad } = checkChain(db, TAIL);
     const projected = Number((db.query("SELECT value FROM meta WHERE key = 'projected'").get() as { value: string }).value);
-    if (bad !== null) throw new HyperlaneError("CORRUPT", `The event log is damaged: event ${bad} does not follow from the one before. The last good event is ${good.seq}.`);
-    if (projected !== good.seq) throw new HyperlaneError("CORRUPT", `The event log ends at ${good.seq}, but its projections go to ${projected}: the end of the log was lost.`);
+    if (bad !== null)
+      throw new HyperlaneError(
+        "CORRUPT",
+        `The event log is damaged: event ${bad} does not follow from the one before. The last good event is ${good.seq}.`,
+      );
+    if (projected !== good.seq)
+      throw new HyperlaneError(
+        "CORRUPT",
+        `The event log ends at ${good.seq}, but its projections go to ${projected}: the end of the log was lost.`,
+      );
     for (const kind of KINDS)
-      for (const row of db.query("SELECT id, doc FROM projections WHERE kind = ?").iterate(kind) as Iterable<{ id: string; doc: string }>) load(state, kind, row.id, JSON.parse(row.doc));
+      for (const row of db.query("SELECT id, doc FROM projections WHERE kind = ?").iterate(kind) as Iterable<{ id: string; doc: string }>)
+        load(state, kind, row.id, JSON.parse(row.doc));
     return good;
   } catch (cause) {
     if (cause instanceof HyperlaneError) throw cause;
@@ -172,7 +191,8 @@ export function checkChain(db: Database, count: number): { good: { seq: number; 
 
 export function replay(db: Database, upTo = Number.MAX_SAFE_INTEGER): State {
   const state = emptyState();
-  for (const row of db.query("SELECT * FROM events WHERE seq <= ? ORDER BY seq").iterate(upTo) as Iterable<Row>) reduce(state, fromRow(row));
+  for (const row of db.query("SELECT * FROM events WHERE seq <= ? ORDER BY seq").iterate(upTo) as Iterable<Row>)
+    reduce(state, fromRow(row));
   return state;
 }
 

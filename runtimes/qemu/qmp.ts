@@ -44,7 +44,14 @@ export async function connectQmp(path: string): Promise<Qmp> {
   };
   socket.on("close", end).on("error", end);
 
-  function take(message: { QMP?: object; event?: string; id?: number; return?: unknown; error?: { desc: string }; data?: Record<string, unknown> }): void {
+  function take(message: {
+    QMP?: object;
+    event?: string;
+    id?: number;
+    return?: unknown;
+    error?: { desc: string };
+    data?: Record<string, unknown>;
+  }): void {
     if (message.QMP) greeted.resolve();
     if (message.event) for (const listener of events) listener(message as QmpEvent);
     const waiter = message.id === undefined ? undefined : waiting.get(message.id);
@@ -62,10 +69,12 @@ export async function connectQmp(path: string): Promise<Qmp> {
         waiting.delete(id);
         reject(new Error(`QEMU did not answer ${command} within ${ANSWER_MS / 1000} s`));
       }, ANSWER_MS);
-      const settle = <A>(f: (a: A) => void) => (a: A) => {
-        clearTimeout(timer);
-        f(a);
-      };
+      const settle =
+        <A>(f: (a: A) => void) =>
+        (a: A) => {
+          clearTimeout(timer);
+          f(a);
+        };
       waiting.set(id, { resolve: settle(resolve), reject: settle(reject) });
       socket.write(`${JSON.stringify({ execute: command, arguments: args, id })}\n`);
     });

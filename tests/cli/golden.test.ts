@@ -34,7 +34,16 @@ function parse(text: string): Line[] {
 }
 
 function env(more: Record<string, string>) {
-  return { PATH: process.env.PATH!, HOME: dir, HYPERLANE_URL: control.url, HYPERLANE_TOKEN: control.token, HYPERLANE_DIR: dir, TERM: "xterm-256color", LC_ALL: "C.UTF-8", ...more };
+  return {
+    PATH: process.env.PATH!,
+    HOME: dir,
+    HYPERLANE_URL: control.url,
+    HYPERLANE_TOKEN: control.token,
+    HYPERLANE_DIR: dir,
+    TERM: "xterm-256color",
+    LC_ALL: "C.UTF-8",
+    ...more,
+  };
 }
 
 function argv(words: string): string[] {
@@ -49,7 +58,11 @@ async function piped(words: string): Promise<{ out: string; err: string; code: n
 
 async function onTerminal(words: string, more: Record<string, string> = {}): Promise<string> {
   const pieces: Uint8Array[] = [];
-  const child = Bun.spawn(argv(words), { cwd: dir, env: env(more), terminal: { cols: 120, rows: 40, data: (_: unknown, bytes: Uint8Array) => void pieces.push(bytes.slice()) } } as never);
+  const child = Bun.spawn(argv(words), {
+    cwd: dir,
+    env: env(more),
+    terminal: { cols: 120, rows: 40, data: (_: unknown, bytes: Uint8Array) => void pieces.push(bytes.slice()) },
+  } as never);
   await child.exited;
   await Bun.sleep(10);
   return Buffer.concat(pieces).toString().replaceAll("\r\n", "\n");
@@ -101,5 +114,6 @@ for (const [group, list] of Map.groupBy(lines, (l) => l.group))
 
 test("every command has a golden line", () => {
   const covered = lines.map((l) => l.words.replace(/^vps /, ""));
-  for (const name of Object.keys(COMMANDS)) if (!ELSEWHERE.includes(name)) expect([name, covered.some((w) => w === name || w.startsWith(`${name} `))]).toEqual([name, true]);
+  for (const name of Object.keys(COMMANDS))
+    if (!ELSEWHERE.includes(name)) expect([name, covered.some((w) => w === name || w.startsWith(`${name} `))]).toEqual([name, true]);
 });

@@ -5,7 +5,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 const root = join(import.meta.dirname, "../..");
-const why = process.getuid?.() !== 0 ? "it needs root" : !existsSync(`${root}/build/guest/debian-12.erofs`) ? "build/guest is missing: run scripts/main.ts guest" : null;
+const why =
+  process.getuid?.() !== 0
+    ? "it needs root"
+    : !existsSync(`${root}/build/guest/debian-12.erofs`)
+      ? "build/guest is missing: run scripts/main.ts guest"
+      : null;
 if (why) console.log(`SKIP tests/e2e: ${why}`);
 const it = test.skipIf(why !== null);
 
@@ -15,7 +20,13 @@ chmodSync(home, 0o711); // the VMMs run as users of their own
 const env = { PATH: process.env.PATH!, HOME: home, HYPERLANE_DIR: `${home}/state`, LC_ALL: "C" };
 
 async function sh(argv: string[], input?: string): Promise<{ code: number; out: string; err: string }> {
-  const child = Bun.spawn(["ip", "netns", "exec", ns, ...argv], { env, cwd: home, stdin: input === undefined ? "ignore" : Buffer.from(input), stdout: "pipe", stderr: "pipe" });
+  const child = Bun.spawn(["ip", "netns", "exec", ns, ...argv], {
+    env,
+    cwd: home,
+    stdin: input === undefined ? "ignore" : Buffer.from(input),
+    stdout: "pipe",
+    stderr: "pipe",
+  });
   const [out, err, code] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text(), child.exited]);
   return { code, out, err };
 }
@@ -26,7 +37,8 @@ async function ok(result: Promise<{ code: number; out: string; err: string }>): 
   if (code !== 0) throw new Error(`exit ${code}\n${out}${err}`);
   return out;
 }
-const machine = async (name: string) => JSON.parse(await ok(vps("show", name, "--json"))) as { id: string; state: string; observed: { pid: number } };
+const machine = async (name: string) =>
+  JSON.parse(await ok(vps("show", name, "--json"))) as { id: string; state: string; observed: { pid: number } };
 
 beforeAll(async () => {
   if (why) return;
@@ -76,7 +88,8 @@ it("control plane and agent killed: the machine runs on and is taken up again", 
   const before = await machine("one");
   for (const role of ["serve", "agent"]) {
     const id = JSON.parse(readFileSync(`${home}/state/${role}.pid`, "utf8")) as { pid: number };
-    for (const child of readFileSync(`/proc/${id.pid}/task/${id.pid}/children`, "utf8").trim().split(" ")) process.kill(Number(child), "SIGKILL");
+    for (const child of readFileSync(`/proc/${id.pid}/task/${id.pid}/children`, "utf8").trim().split(" "))
+      process.kill(Number(child), "SIGKILL");
   }
   for (let i = 0; i < 100 && (await vps("exec", "one", "--", "true")).code !== 0; i++) await Bun.sleep(100);
   const after = await machine("one");

@@ -7,23 +7,59 @@ import { runControl } from "#control/main.ts";
 import { createClient, type Client } from "#sdk/client.ts";
 import { createFakeHost, createFakeLanes, fakeStatus, type FakeHost } from "./host.ts";
 
-export type FakeControl = { url: string; token: string; client: Client; host: FakeHost; dir: string; lanes: ReturnType<typeof createFakeLanes>; close(): void };
-export const wallClock = { now: Date.now, after: (ms: number, run: () => void) => { const t = setTimeout(run, ms); return () => clearTimeout(t); } };
+export type FakeControl = {
+  url: string;
+  token: string;
+  client: Client;
+  host: FakeHost;
+  dir: string;
+  lanes: ReturnType<typeof createFakeLanes>;
+  close(): void;
+};
+export const wallClock = {
+  now: Date.now,
+  after: (ms: number, run: () => void) => {
+    const t = setTimeout(run, ms);
+    return () => clearTimeout(t);
+  },
+};
 
-export async function startFakeControl({ cpu = 8, memoryMib = 16384, diskMib = 500_000, stepMs = 5, log = (_: string) => {} } = {}): Promise<FakeControl> {
+export async function startFakeControl({
+  cpu = 8,
+  memoryMib = 16384,
+  diskMib = 500_000,
+  stepMs = 5,
+  log = (_: string) => {},
+} = {}): Promise<FakeControl> {
   const dir = mkdtempSync(`${tmpdir()}/hl-fake-`);
   const [port, agentPort] = [freePort(), freePort()];
   const made = await initControl({ dir, port, agentAddress: `127.0.0.1:${agentPort}`, nodeName: "node-1" });
   const host = createFakeHost();
   const lanes = createFakeLanes(host, wallClock, () => stepMs);
   const images = { remove: (name: string) => void host.images.delete(name) };
-  const agent = await startAgentServer({ node: made.node, lanes: lanes as never, images: images as never, logsDir: dir, status: () => fakeStatus(host, { cpu, memoryMib, diskMib }), tls: made.tls!, log }, `127.0.0.1:${agentPort}`);
+  const agent = await startAgentServer(
+    {
+      node: made.node,
+      lanes: lanes as never,
+      images: images as never,
+      logsDir: dir,
+      status: () => fakeStatus(host, { cpu, memoryMib, diskMib }),
+      tls: made.tls!,
+      log,
+    },
+    `127.0.0.1:${agentPort}`,
+  );
   const control = await runControl(dir, "0.1.0", log);
   const url = `http://127.0.0.1:${control.port}`;
   const client = createClient({ url, token: made.secret! });
   while (!(await client.listNodes()).items[0]?.connected || !(await client.listImages()).items.length) await Bun.sleep(10);
   return {
-    url, token: made.secret!, client, host, dir, lanes,
+    url,
+    token: made.secret!,
+    client,
+    host,
+    dir,
+    lanes,
     close(): void {
       control.close();
       agent.close();

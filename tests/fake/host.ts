@@ -9,18 +9,46 @@ import type { NodeStatus } from "#contract/resources/other.ts";
 import type { Desired } from "#contract/wire/agent.ts";
 
 type Process = { pid: number; epoch: number; cpu: number; memoryMib: number; paused: boolean };
-type FakeRecord = Pick<Observed, "phase" | "epoch" | "exit" | "reason" | "steps" | "snapshots" | "images" | "restoredEpoch"> & { desired: Desired; pid: number | null; stopping: boolean };
+type FakeRecord = Pick<Observed, "phase" | "epoch" | "exit" | "reason" | "steps" | "snapshots" | "images" | "restoredEpoch"> & {
+  desired: Desired;
+  pid: number | null;
+  stopping: boolean;
+};
 
 /** What outlives an agent: its records and the machines' processes. */
-export type FakeHost = { records: Map<string, FakeRecord>; processes: Map<string, Process>; ends: Map<string, "powered-off" | "crashed" | "host-rebooted">; starts: Map<string, number>; images: Map<string, { digest: string; bytes: number }>; nextPid: number };
+export type FakeHost = {
+  records: Map<string, FakeRecord>;
+  processes: Map<string, Process>;
+  ends: Map<string, "powered-off" | "crashed" | "host-rebooted">;
+  starts: Map<string, number>;
+  images: Map<string, { digest: string; bytes: number }>;
+  nextPid: number;
+};
 export type FakeLanes = ReturnType<typeof createFakeLanes>;
 
 export function createFakeHost(): FakeHost {
-  return { records: new Map(), processes: new Map(), ends: new Map(), starts: new Map(), images: new Map([["debian:12", { digest: "d".repeat(64), bytes: 100 * 2 ** 20 }]]), nextPid: 1000 };
+  return {
+    records: new Map(),
+    processes: new Map(),
+    ends: new Map(),
+    starts: new Map(),
+    images: new Map([["debian:12", { digest: "d".repeat(64), bytes: 100 * 2 ** 20 }]]),
+    nextPid: 1000,
+  };
 }
 
 export function fakeStatus(host: FakeHost, size: { cpu: number; memoryMib: number; diskMib: number }): NodeStatus {
-  return { version: "0", bootId: "boot", ...size, diskFreeMib: size.diskMib, accelerator: "tcg", acceleratorReason: "machines are only pretended", storage: "sparse", runtimes: ["fake"], images: [...host.images].map(([name, i]) => ({ name, ...i })) };
+  return {
+    version: "0",
+    bootId: "boot",
+    ...size,
+    diskFreeMib: size.diskMib,
+    accelerator: "tcg",
+    acceleratorReason: "machines are only pretended",
+    storage: "sparse",
+    runtimes: ["fake"],
+    images: [...host.images].map(([name, i]) => ({ name, ...i })),
+  };
 }
 
 /** An agent's lanes on that host. stepMs: how long each step takes. */
@@ -50,20 +78,22 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
     const { desired: d } = r;
     if (r.pid !== null && host.processes.get(d.id)?.pid !== r.pid) ended(r);
     // A start that the agent's end interrupted is begun anew.
-    if (r.pid === null && r.phase === "preparing") (host.processes.delete(d.id), set(r, { phase: "stopped", epoch: 0 }));
+    if (r.pid === null && r.phase === "preparing") host.processes.delete(d.id), set(r, { phase: "stopped", epoch: 0 });
     if (d.power === "absent") return await remove(r);
     if (r.pid !== null && (d.power === "stopped" || r.epoch !== d.epoch || r.stopping)) await stop(r);
     if (closed) return;
     if (d.restore && r.restoredEpoch < d.restore.epoch) set(r, { restoredEpoch: d.restore.epoch });
     for (const s of Object.keys(r.snapshots)) if (!d.snapshots.includes(s)) delete r.snapshots[s];
     if (d.power !== "stopped" && r.pid === null && r.epoch !== d.epoch) await start(r);
-    else if (d.power === "stopped" && r.pid === null && (r.phase !== "stopped" || r.epoch !== d.epoch)) set(r, { phase: "stopped", epoch: d.epoch, exit: null, reason: null, steps: [] });
+    else if (d.power === "stopped" && r.pid === null && (r.phase !== "stopped" || r.epoch !== d.epoch))
+      set(r, { phase: "stopped", epoch: d.epoch, exit: null, reason: null, steps: [] });
     if (closed) return;
     const process = host.processes.get(d.id);
     if (process && r.phase === "starting") set(r, { phase: "running" });
     if (process && r.phase === "running" && d.power === "paused") (process.paused = true), set(r, { phase: "paused" });
     else if (process && r.phase === "paused" && d.power === "running") (process.paused = false), set(r, { phase: "running" });
-    for (const s of d.snapshots) if (!r.snapshots[s]) set(r, { snapshots: { ...r.snapshots, [s]: { state: "ready", bytes: 12 * 2 ** 20, reason: null } } });
+    for (const s of d.snapshots)
+      if (!r.snapshots[s]) set(r, { snapshots: { ...r.snapshots, [s]: { state: "ready", bytes: 12 * 2 ** 20, reason: null } } });
     for (const i of d.images)
       if (!r.images[i.id]) {
         const made = { digest: Bun.hash(i.id).toString(16).padStart(64, "0"), bytes: 120 * 2 ** 20 };
@@ -75,12 +105,32 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
   function ended(r: FakeRecord): void {
     const exit = host.ends.get(r.desired.id) ?? "crashed";
     if (r.stopping) set(r, { pid: null, phase: "stopped", stopping: false, exit: null, reason: null });
-    else set(r, { pid: null, phase: "exited", exit, reason: exit === "powered-off" ? "it was powered off from inside" : exit === "crashed" ? "its VMM process ended unexpectedly" : "its host restarted" });
+    else
+      set(r, {
+        pid: null,
+        phase: "exited",
+        exit,
+        reason:
+          exit === "powered-off"
+            ? "it was powered off from inside"
+            : exit === "crashed"
+              ? "its VMM process ended unexpectedly"
+              : "its host restarted",
+      });
   }
 
   async function start(r: FakeRecord): Promise<void> {
     const { id, name, epoch, spec } = r.desired;
-    set(r, { phase: "preparing", epoch, exit: null, reason: null, steps: [{ name: "image", ms: 1 }, { name: "network", ms: 2 }] });
+    set(r, {
+      phase: "preparing",
+      epoch,
+      exit: null,
+      reason: null,
+      steps: [
+        { name: "image", ms: 1 },
+        { name: "network", ms: 2 },
+      ],
+    });
     await pause();
     if (closed) return;
     const pid = host.nextPid++;
@@ -126,7 +176,21 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
 
   function observed(r: FakeRecord): Observed {
     const at = r.desired.slot + 2;
-    return { phase: r.phase, revision: r.desired.revision, epoch: r.epoch, exit: r.exit, reason: r.reason, steps: r.steps, pid: r.pid, address6: `fd00::${at.toString(16)}`, address4: `10.77.${at >> 8}.${at & 255}`, accelerator: r.pid === null ? null : "tcg", snapshots: { ...r.snapshots }, restoredEpoch: r.restoredEpoch, images: { ...r.images } };
+    return {
+      phase: r.phase,
+      revision: r.desired.revision,
+      epoch: r.epoch,
+      exit: r.exit,
+      reason: r.reason,
+      steps: r.steps,
+      pid: r.pid,
+      address6: `fd00::${at.toString(16)}`,
+      address4: `10.77.${at >> 8}.${at & 255}`,
+      accelerator: r.pid === null ? null : "tcg",
+      snapshots: { ...r.snapshots },
+      restoredEpoch: r.restoredEpoch,
+      images: { ...r.images },
+    };
   }
 
   for (const id of host.processes.keys()) if (!host.records.has(id)) host.processes.delete(id);
@@ -137,10 +201,35 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
       if (desired.revision < (r?.desired ?? removed.get(desired.id) ?? desired).revision) return;
       if (r) r.desired = desired;
       else if (desired.power === "absent") {
-        const gone: FakeRecord = { desired, phase: "absent", epoch: desired.epoch, exit: null, reason: null, steps: [], snapshots: {}, images: {}, restoredEpoch: 0, pid: null, stopping: false };
+        const gone: FakeRecord = {
+          desired,
+          phase: "absent",
+          epoch: desired.epoch,
+          exit: null,
+          reason: null,
+          steps: [],
+          snapshots: {},
+          images: {},
+          restoredEpoch: 0,
+          pid: null,
+          stopping: false,
+        };
         removed.set(desired.id, observed(gone));
         return tell(desired.id);
-      } else host.records.set(desired.id, { desired, phase: "stopped", epoch: 0, exit: null, reason: null, steps: [], snapshots: {}, images: {}, restoredEpoch: 0, pid: null, stopping: false });
+      } else
+        host.records.set(desired.id, {
+          desired,
+          phase: "stopped",
+          epoch: 0,
+          exit: null,
+          reason: null,
+          steps: [],
+          snapshots: {},
+          images: {},
+          restoredEpoch: 0,
+          pid: null,
+          stopping: false,
+        });
       tell(desired.id);
       void run(desired.id);
     },

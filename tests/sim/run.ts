@@ -44,7 +44,22 @@ export async function simulate(seed: number, { steps = 25, faults = 1, crashAt, 
 async function user(w: World, told: Told, name: string): Promise<void> {
   const there = told.get(name);
   const at = `/v1/machines/${name}`;
-  const verb = there ? w.random.pick(["start", "stop", "restart", "pause", "resume", "scale", "snapshot", "restore", "unsnapshot", "destroy", "expose", "start"] as const) : "create";
+  const verb = there
+    ? w.random.pick([
+        "start",
+        "stop",
+        "restart",
+        "pause",
+        "resume",
+        "scale",
+        "snapshot",
+        "restore",
+        "unsnapshot",
+        "destroy",
+        "expose",
+        "start",
+      ] as const)
+    : "create";
   const ask = async (method: string, path: string, body?: unknown): Promise<Machine | undefined> => {
     const answer = await w.ask(method, path, body);
     w.note(`${verb} ${name}: ${answer.status} ${answer.status === 200 ? "" : answer.body}`);
@@ -80,7 +95,8 @@ async function user(w: World, told: Told, name: string): Promise<void> {
 function check(w: World): void {
   for (const node of w.store.state.node.values()) {
     const used = usageByNode(w.store.state.machine.values()).get(node.id);
-    if (used && node.status && (used.cpu > node.status.cpu || used.memoryMib > node.status.memoryMib)) w.problems.push(`${node.id} is overcommitted: ${used.cpu} CPU, ${used.memoryMib} MiB`);
+    if (used && node.status && (used.cpu > node.status.cpu || used.memoryMib > node.status.memoryMib))
+      w.problems.push(`${node.id} is overcommitted: ${used.cpu} CPU, ${used.memoryMib} MiB`);
   }
   const slots = new Set<string>();
   for (const m of w.store.state.machine.values()) {
@@ -88,7 +104,9 @@ function check(w: World): void {
     if (slots.has(`${m.node} ${m.slot}`)) w.problems.push(`two machines in slot ${m.slot} of ${m.node}`);
     slots.add(`${m.node} ${m.slot}`);
   }
-  for (const n of w.all) for (const id of n.host.processes.keys()) if (w.all.some((o) => o !== n && o.host.processes.has(id))) w.problems.push(`${id} runs on two nodes`);
+  for (const n of w.all)
+    for (const id of n.host.processes.keys())
+      if (w.all.some((o) => o !== n && o.host.processes.has(id))) w.problems.push(`${id} runs on two nodes`);
 }
 
 /** What holds when the faults are over: desired and observed are one, and the log tells the same story. */
@@ -103,7 +121,13 @@ function settled(w: World, told: Told): void {
       if (m.spec.cpu !== t.cpu) bad(`${name} was told ${t.cpu} CPU and has ${m.spec.cpu}`);
       const kept = [...(state.snapshotsOf.get(m.id) ?? [])].map((id) => state.snapshot.get(id)!);
       for (const s of kept) if (s.state !== "ready" && m.node !== null) bad(`snapshot ${s.name} of ${name} is still ${s.state}`);
-      if (kept.map((s) => s.name).sort().join() !== [...t.snapshots].sort().join()) bad(`${name} was told snapshots ${[...t.snapshots].join()} and has ${kept.map((s) => s.name).join()}`);
+      if (
+        kept
+          .map((s) => s.name)
+          .sort()
+          .join() !== [...t.snapshots].sort().join()
+      )
+        bad(`${name} was told snapshots ${[...t.snapshots].join()} and has ${kept.map((s) => s.name).join()}`);
     }
   }
   for (const m of state.machine.values()) {
@@ -120,16 +144,26 @@ function settled(w: World, told: Told): void {
       if (process) bad(`${m.name} is failed and runs`);
     } else if (m.state === "stopped" && m.power !== "stopped") {
       if (m.observed?.exit !== "powered-off" || process) bad(`${m.name} is stopped and nobody asked for it`);
-    } else if (!endless && m.state !== m.power) bad(`${m.name} is ${m.state} and should be ${m.power} (${m.reason}; observed ${m.observed?.phase} at ${m.observed?.revision} of ${m.revision}, epoch ${m.observed?.epoch} of ${m.epoch}, attempt ${m.attempt}, retry ${m.retryAt})`);
-    else if (!endless && (process !== undefined) !== (m.power !== "stopped")) bad(`${m.name} is ${m.power} and its process is ${process ? "there" : "gone"}`);
+    } else if (!endless && m.state !== m.power)
+      bad(
+        `${m.name} is ${m.state} and should be ${m.power} (${m.reason}; observed ${m.observed?.phase} at ${m.observed?.revision} of ${m.revision}, epoch ${m.observed?.epoch} of ${m.epoch}, attempt ${m.attempt}, retry ${m.retryAt})`,
+      );
+    else if (!endless && (process !== undefined) !== (m.power !== "stopped"))
+      bad(`${m.name} is ${m.power} and its process is ${process ? "there" : "gone"}`);
     if (process && !endless && process.epoch !== m.epoch) bad(`${m.name} runs epoch ${process.epoch} and should run ${m.epoch}`);
   }
-  for (const n of w.all) for (const id of new Set([...n.host.processes.keys(), ...n.host.records.keys()])) if (state.machine.get(id)?.node !== n.id) bad(`${n.id} holds ${id}, which nobody wants there`);
-  const left = plan({ state, now: w.now, orphans: [], sent: new Map() }).filter((a) => a.kind !== "append" || !["v1.MachineRetried", "v1.MachineRetryScheduled"].includes(a.event.type));
+  for (const n of w.all)
+    for (const id of new Set([...n.host.processes.keys(), ...n.host.records.keys()]))
+      if (state.machine.get(id)?.node !== n.id) bad(`${n.id} holds ${id}, which nobody wants there`);
+  const left = plan({ state, now: w.now, orphans: [], sent: new Map() }).filter(
+    (a) => a.kind !== "append" || !["v1.MachineRetried", "v1.MachineRetryScheduled"].includes(a.event.type),
+  );
   if (left.length) bad(`the plan is not empty: ${JSON.stringify(left)}`);
   w.store.flush();
   const again = w.store.replay();
-  for (const kind of KINDS) if (!Bun.deepEquals([...again[kind]].sort(), [...state[kind]].sort())) bad(`replaying the log gives other ${kind}s`);
+  for (const kind of KINDS)
+    if (!Bun.deepEquals([...again[kind]].sort(), [...state[kind]].sort())) bad(`replaying the log gives other ${kind}s`);
   const epochs = [...w.all.flatMap((n) => [...n.host.starts])].filter(([, count]) => count > 1);
-  if (epochs.length && !w.log.some((l) => l.includes("loses its record") || l.includes("agent of") || l.includes("reboots"))) bad(`started twice for one epoch: ${epochs.map(([e]) => e).join(", ")}`);
+  if (epochs.length && !w.log.some((l) => l.includes("loses its record") || l.includes("agent of") || l.includes("reboots")))
+    bad(`started twice for one epoch: ${epochs.map(([e]) => e).join(", ")}`);
 }

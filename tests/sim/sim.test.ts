@@ -6,7 +6,8 @@ const SEEDS = 1500;
 test(`${SEEDS} lives with crashes, cuts and a bad network: nothing promised is lost, nothing doubled, all converges`, async () => {
   for (let seed = 1; seed <= SEEDS; seed++) {
     const { problems, log } = await simulate(seed, { faults: 1 + (seed % 3) });
-    if (problems.length) throw new Error(`seed ${seed} (again: bun scripts/main.ts sim --seed ${seed}):\n${problems.join("\n")}\n\n${log.join("\n")}`);
+    if (problems.length)
+      throw new Error(`seed ${seed} (again: bun scripts/main.ts sim --seed ${seed}):\n${problems.join("\n")}\n\n${log.join("\n")}`);
   }
 }, 300_000);
 
@@ -16,7 +17,8 @@ test("a crash before and after every commit of a life without other faults", asy
   for (let commit = 2; commit <= commits; commit++)
     for (const after of [false, true]) {
       const { problems, log } = await simulate(7, { faults: 0, crashAt: { commit, after } });
-      if (problems.length) throw new Error(`crash ${after ? "after" : "before"} commit ${commit}:\n${problems.join("\n")}\n\n${log.join("\n")}`);
+      if (problems.length)
+        throw new Error(`crash ${after ? "after" : "before"} commit ${commit}:\n${problems.join("\n")}\n\n${log.join("\n")}`);
     }
 }, 300_000);
 

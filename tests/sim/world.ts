@@ -19,7 +19,16 @@ const HEARTBEAT_MS = 5_000;
 /** Rounds of promise callbacks after each event: more than any chain of ours is long. */
 const MICROTASKS = 30;
 
-type NodeWorld = { id: string; host: FakeHost; lanes: FakeLanes; up: boolean; stop: () => void; connection: number; sequence: number; session: Session | undefined };
+type NodeWorld = {
+  id: string;
+  host: FakeHost;
+  lanes: FakeLanes;
+  up: boolean;
+  stop: () => void;
+  connection: number;
+  sequence: number;
+  session: Session | undefined;
+};
 export type World = Awaited<ReturnType<typeof createWorld>>;
 
 export function randomFrom(seed: number) {
@@ -31,11 +40,19 @@ export function randomFrom(seed: number) {
     t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
     return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
   };
-  return { next, below: (n: number) => Math.floor(next() * n), chance: (p: number) => next() < p, pick: <T>(list: readonly T[]): T => list[Math.floor(next() * list.length)]! };
+  return {
+    next,
+    below: (n: number) => Math.floor(next() * n),
+    chance: (p: number) => next() < p,
+    pick: <T>(list: readonly T[]): T => list[Math.floor(next() * list.length)]!,
+  };
 }
 
 /** faults: 0 none, 1 all. crashAt: the control plane crashes at these commits (counted from 1), before or after each. */
-export async function createWorld(seed: number, { nodes = 2, faults = 1, crashAt }: { nodes?: number; faults?: number; crashAt?: { commit: number; after: boolean } } = {}) {
+export async function createWorld(
+  seed: number,
+  { nodes = 2, faults = 1, crashAt }: { nodes?: number; faults?: number; crashAt?: { commit: number; after: boolean } } = {},
+) {
   const random = randomFrom(seed);
   const dir = mkdtempSync(`${existsSync("/dev/shm") ? "/dev/shm" : tmpdir()}/hl-sim-`);
   let now = 1_000_000;
@@ -71,11 +88,15 @@ export async function createWorld(seed: number, { nodes = 2, faults = 1, crashAt
     // Commits come a little after appends, so that a crash can fall in between.
     store = openStore(path(), clock.now, () => void after(1 + random.below(4), () => mine === generation && commit()));
     if (generation === 0) {
-      void store.append([{ type: "v1.TokenCreated", subject: "t-admin", actor: "init", data: { name: "admin", role: "admin", hash: hashSecret(SECRET) } }, ...all.map((n) => ({ type: "v1.NodeEnrolled" as const, subject: n.id, actor: "init", data: { name: n.id, address: n.id } }))]);
+      void store.append([
+        { type: "v1.TokenCreated", subject: "t-admin", actor: "init", data: { name: "admin", role: "admin", hash: hashSecret(SECRET) } },
+        ...all.map((n) => ({ type: "v1.NodeEnrolled" as const, subject: n.id, actor: "init", data: { name: n.id, address: n.id } })),
+      ]);
       store.flush();
     }
     const starting = startCore({
-      store, clock,
+      store,
+      clock,
       identityOf: () => ({ hostKey: "", hostCertificate: "", userCa: "", principals: [] }),
       apply: (node, machines, images) => send(mine, node, machines, images),
       fatal: (e) => problems.push(`fatal: ${String(e)}`),
@@ -120,9 +141,19 @@ export async function createWorld(seed: number, { nodes = 2, faults = 1, crashAt
     for (;;) {
       if (alive) {
         const mine = generation;
-        const deps: Deps = { store, version: "sim", startedAt: 0, now: clock.now, newId: (kind) => `${kind}-${String(++serial).padStart(12, "a")}`, ssh: undefined as never, connections: undefined as never };
+        const deps: Deps = {
+          store,
+          version: "sim",
+          startedAt: 0,
+          now: clock.now,
+          newId: (kind) => `${kind}-${String(++serial).padStart(12, "a")}`,
+          ssh: undefined as never,
+          connections: undefined as never,
+        };
         const answer = await Promise.race([
-          call(deps, { method, pathname, search: "", secret: SECRET, idempotencyKey: key, text: JSON.stringify(body) }, (line) => problems.push(line)),
+          call(deps, { method, pathname, search: "", secret: SECRET, idempotencyKey: key, text: JSON.stringify(body) }, (line) =>
+            problems.push(line),
+          ),
           crashed.promise,
         ]);
         // An answer may be lost on its way; the caller then asks again.
@@ -214,23 +245,29 @@ export async function createWorld(seed: number, { nodes = 2, faults = 1, crashAt
   function fault(): void {
     const n = random.pick(all);
     switch (random.below(7)) {
-      case 0: return alive ? crash() : undefined;
-      case 1: return note(`agent of ${n.id} restarts`), startAgent(n);
-      case 2: return cut(n);
+      case 0:
+        return alive ? crash() : undefined;
+      case 1:
+        return (note(`agent of ${n.id} restarts`), startAgent(n));
+      case 2:
+        return cut(n);
       case 3: {
         const id = random.pick([...n.host.processes.keys()]);
-        return id === undefined ? undefined : (note(`VMM of ${id} is killed`), n.lanes.kill(id, random.chance(0.3) ? "powered-off" : "crashed"));
+        return id === undefined
+          ? undefined
+          : (note(`VMM of ${id} is killed`), n.lanes.kill(id, random.chance(0.3) ? "powered-off" : "crashed"));
       }
       case 4:
         note(`${n.id} reboots`);
-        for (const id of [...n.host.processes.keys()]) (n.host.processes.delete(id), n.host.ends.set(id, "host-rebooted"));
+        for (const id of [...n.host.processes.keys()]) n.host.processes.delete(id), n.host.ends.set(id, "host-rebooted");
         return startAgent(n);
       case 5: {
         const id = random.pick([...n.host.records.keys()]);
-        if (id !== undefined && random.chance(0.2)) (note(`${n.id} loses its record of ${id}`), n.host.records.delete(id), startAgent(n));
+        if (id !== undefined && random.chance(0.2)) note(`${n.id} loses its record of ${id}`), n.host.records.delete(id), startAgent(n);
         return;
       }
-      default: return;
+      default:
+        return;
     }
   }
 
@@ -251,7 +288,14 @@ export async function createWorld(seed: number, { nodes = 2, faults = 1, crashAt
 
   await boot();
   return {
-    random, log, problems, all, ask, pass, fault, note,
+    random,
+    log,
+    problems,
+    all,
+    ask,
+    pass,
+    fault,
+    note,
     get store() {
       return store;
     },

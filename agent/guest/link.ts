@@ -1,0 +1,56 @@
+/** The agent's hold on init in one started machine: it hands over the configuration at each boot, and knows when the machine is up. */
+import { toHyperlaneError } from "#contract/errors.ts";
+import { F } from "#contract/wire/frames.ts";
+import { openChannel, type Channel } from "./channel.ts";
+
+const CONFIG_MS = 20_000;
+
+export type GuestLink = {
+  readonly channel: Channel;
+  /** Init has its configuration, and the machine's own init reports that ssh listens. */
+  readonly up: boolean;
+  /** Hands over the configuration, if it has not been yet and there is one by now. */
+  configure(): void;
+  /** The machine began to boot again. */
+  rebooted(): void;
+  close(): void;
+};
+
+/** config: what init is told, or null while that is not known. onUp: called when `up` turns true. */
+export function openGuest(
+  socket: string,
+  { config, onUp, log }: { config(): Buffer | null; onUp(): void; log(line: string): void },
+): GuestLink {
+  let booted = false;
+  let configured = false;
+  const channel = openChannel(socket, (stage) => {
+    booted = stage >= 1;
+    configure();
+    if (booted && configured) onUp();
+  });
+
+  function configure(): void {
+    const bytes = configured || !channel.connected ? null : config();
+    if (!bytes) return;
+    channel.ask(F.CONFIG, bytes, CONFIG_MS).then(
+      () => {
+        configured = true;
+        if (booted) onUp();
+      },
+      (thrown) => log(`configuration: ${toHyperlaneError(thrown).message}`),
+    );
+  }
+
+  return {
+    channel,
+    get up() {
+      return booted && configured;
+    },
+    configure,
+    rebooted(): void {
+      booted = configured = false;
+      channel.resync();
+    },
+    close: () => channel.close(),
+  };
+}
