@@ -17,6 +17,7 @@ import { startResolver } from "#agent/network/dns.ts";
 import { gateway4, gateway6 } from "#agent/network/plan.ts";
 import { openStorage } from "#agent/storage/storage.ts";
 import { createQemu } from "#runtimes/qemu/driver.ts";
+import type { Runtime } from "#runtimes/runtime.ts";
 import { startAgentServer } from "./server.ts";
 
 const Config = z.object({
@@ -51,27 +52,14 @@ export async function runAgent(dir: string, version: string, log: (line: string)
     runDir: `/run/hyperlane/${config.node}`,
   };
   mkdirSync(paths.runDir, { recursive: true, mode: 0o711 });
-  const kernel = { kernel: `${config.guestDir}/vmlinux`, initramfs: `${config.guestDir}/initramfs` };
-  for (const file of Object.values(kernel))
-    if (!existsSync(file))
-      throw new HyperlaneError("NOT_FOUND", `The guest kernel's "${file}" is missing.`, {
-        hint: "Run ./quickstart, or `scripts/main.ts guest`.",
-      });
-
+  const kernel = guestKernel(config.guestDir);
   const images = openImages(`${dir}/images`);
   if (existsSync(`${config.guestDir}/debian-12.erofs`)) await images.importFile("debian:12", `${config.guestDir}/debian-12.erofs`);
   const storage = await openStorage(paths.disksDir, config.zpool);
   const network = await openNetwork({ bridge: config.bridge, subnet4: config.subnet4, prefix6: prefix6Of(config.node) });
   const accelerator = await accelerate(dir, kernel);
   log(`Machines run on ${accelerator.accelerator}: ${accelerator.reason}.`);
-  const runtime = createQemu({
-    spawn: spawnDetached,
-    identify,
-    isAlive,
-    findByArgument,
-    confine: (id, pid, limits) => enterCgroup(`${config.node}.${id}`, pid, limits),
-    tail: (path) => (existsSync(path) ? readFileSync(path, "utf8").trim().split("\n").slice(-3).join("; ") : ""),
-  });
+  const runtime = openRuntime(config.node);
   const lanes = openLanes({
     node: config.node,
     ...paths,
@@ -115,6 +103,28 @@ export async function runAgent(dir: string, version: string, log: (line: string)
       lanes.detach();
     },
   };
+}
+
+function guestKernel(dir: string): { kernel: string; initramfs: string } {
+  const files = { kernel: `${dir}/vmlinux`, initramfs: `${dir}/initramfs` };
+  for (const file of Object.values(files))
+    if (!existsSync(file))
+      throw new HyperlaneError("NOT_FOUND", `The guest kernel's "${file}" is missing.`, {
+        hint: "Run ./quickstart, or `scripts/main.ts guest`.",
+      });
+  return files;
+}
+
+/** QEMU, with this host's doors. */
+function openRuntime(node: string): Runtime {
+  return createQemu({
+    spawn: spawnDetached,
+    identify,
+    isAlive,
+    findByArgument,
+    confine: (id, pid, limits) => enterCgroup(`${node}.${id}`, pid, limits),
+    tail: (path) => (existsSync(path) ? readFileSync(path, "utf8").trim().split("\n").slice(-3).join("; ") : ""),
+  });
 }
 
 /** A ULA /64 of the node's own (RFC 4193), from its id. */

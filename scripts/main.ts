@@ -3,12 +3,14 @@ import { buildExecutable } from "./build.ts";
 import { buildGuest } from "./guest.ts";
 import { buildKernel } from "./kernel.ts";
 import { runSimulation } from "./sim.ts";
+import { runTidy } from "./tidy.ts";
 
 const COMMANDS: Record<string, () => Promise<void>> = {
   guest: buildGuest,
   kernel: buildKernel,
   build: buildExecutable,
   sim: runSimulation,
+  tidy: runTidy,
 };
 const command = COMMANDS[process.argv[2] ?? ""];
 if (!command) {

@@ -49,66 +49,44 @@ export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
     "--no-new-privs",
     "--",
   ];
-  const disk = (id: string, file: string, readonly: boolean): string[] => [
-    "-blockdev",
-    `driver=raw,node-name=${id},read-only=${readonly ? "on" : "off"},discard=unmap,file.driver=file,file.filename=${escape(file)},file.locking=off,file.discard=unmap`,
-    "-device",
-    `virtio-blk-device,drive=${id}`,
-  ];
-  return [
-    ...drop,
-    QEMU,
-    "-name",
-    `guest=${spec.id},process=hl-${spec.name.slice(0, 12)},debug-threads=on`,
-    "-M",
-    `microvm,acpi=on,rtc=on,pic=off,pit=off,pcie=off,isa-serial=on`,
+  const kvm = spec.accelerator === "kvm";
+  const options: [string, string][] = [
+    ["-name", `guest=${spec.id},process=hl-${spec.name.slice(0, 12)},debug-threads=on`],
+    ["-M", "microvm,acpi=on,rtc=on,pic=off,pit=off,pcie=off,isa-serial=on"],
     // Emulation keeps its translations in a cache that may grow to 1 GiB, which the machine's memory limit would not bear.
-    "-accel",
-    spec.accelerator === "kvm" ? "kvm" : "tcg,thread=multi,tb-size=128",
-    "-cpu",
-    spec.accelerator === "kvm" ? "host" : "max",
-    "-smp",
-    String(spec.cpu),
-    "-m",
-    `${spec.memoryMib}M`,
-    "-nodefaults",
-    "-no-user-config",
-    "-display",
-    "none",
-    "-no-shutdown",
-    "-sandbox",
-    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-    "-kernel",
-    spec.kernel,
-    "-initrd",
-    spec.initramfs,
-    "-append",
-    kernelCommandLine(spec),
-    "-chardev",
-    `file,id=console,path=${escape(spec.consoleLog)},append=on`,
-    "-serial",
-    "chardev:console",
+    ["-accel", kvm ? "kvm" : "tcg,thread=multi,tb-size=128"],
+    ["-cpu", kvm ? "host" : "max"],
+    ["-smp", String(spec.cpu)],
+    ["-m", `${spec.memoryMib}M`],
+    ["-display", "none"],
+    ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
+    ["-kernel", spec.kernel],
+    ["-initrd", spec.initramfs],
+    ["-append", kernelCommandLine(spec)],
+    ["-chardev", `file,id=console,path=${escape(spec.consoleLog)},append=on`],
+    ["-serial", "chardev:console"],
     // The kernel finds them in this order: /dev/vda, /dev/vdb.
     ...disk("image", spec.image, true),
     ...disk("disk", spec.disk, false),
-    "-netdev",
-    `tap,id=net,ifname=${spec.tap},script=no,downscript=no`,
-    "-device",
-    `virtio-net-device,netdev=net,mac=${spec.mac}`,
-    "-device",
-    "virtio-serial-device,max_ports=4",
-    "-chardev",
-    `socket,id=guest,path=${escape(guestSocket(spec.runDir))},server=on,wait=off`,
-    "-device",
-    `virtserialport,chardev=guest,name=${GUEST_PORT}`,
-    "-chardev",
-    `file,id=workload,path=${escape(spec.workloadLog)},append=on`,
-    "-device",
-    "virtconsole,chardev=workload",
-    "-device",
-    "virtio-rng-device",
-    "-qmp",
-    `unix:${escape(qmpSocket(spec.runDir))},server=on,wait=off`,
+    ["-netdev", `tap,id=net,ifname=${spec.tap},script=no,downscript=no`],
+    ["-device", `virtio-net-device,netdev=net,mac=${spec.mac}`],
+    ["-device", "virtio-serial-device,max_ports=4"],
+    ["-chardev", `socket,id=guest,path=${escape(guestSocket(spec.runDir))},server=on,wait=off`],
+    ["-device", `virtserialport,chardev=guest,name=${GUEST_PORT}`],
+    ["-chardev", `file,id=workload,path=${escape(spec.workloadLog)},append=on`],
+    ["-device", "virtconsole,chardev=workload"],
+    ["-device", "virtio-rng-device"],
+    ["-qmp", `unix:${escape(qmpSocket(spec.runDir))},server=on,wait=off`],
+  ];
+  return [...drop, QEMU, "-nodefaults", "-no-user-config", "-no-shutdown", ...options.flat()];
+}
+
+function disk(id: string, file: string, readonly: boolean): [string, string][] {
+  const mode = `read-only=${readonly ? "on" : "off"},discard=unmap`;
+  const source = `file.driver=file,file.filename=${escape(file)},file.locking=off,file.discard=unmap`;
+  return [
+    ["-blockdev", `driver=raw,node-name=${id},${mode},${source}`],
+    ["-device", `virtio-blk-device,drive=${id}`],
   ];
 }
 

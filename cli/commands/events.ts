@@ -1,0 +1,66 @@
+import { HyperlaneError } from "#contract/errors.ts";
+import { formatMib } from "#contract/size.ts";
+import type { Machine, Observed } from "#contract/resources/machine.ts";
+import { type Command } from "#cli/command.ts";
+
+export const events: Command = {
+  name: "events",
+  usage: "vps events",
+  summary: "What happened, oldest first",
+  examples: ["vps events", "vps events -f --json | jq .type", "vps events --machine api-prod"],
+  args: [0, 0],
+  flags: {
+    follow: { type: "boolean", short: "f", help: "Go on as more comes" },
+    machine: { type: "string", value: "NAME", help: "Only of this machine" },
+    json: { type: "boolean", help: "One JSON object a line" },
+  },
+  async run({ client, flags, out }) {
+    type E = { seq: number; at: number; type: string; subject: string; actor: string; data: unknown };
+    const names = new Map<string, string>();
+    const print = (e: E): void => {
+      if (flags.json) return out.ndjson(e);
+      const { name } = e.data as { name?: unknown };
+      if (typeof name === "string") names.set(e.subject, name);
+      out.line(
+        `${new Date(e.at).toISOString()}  ${String(e.seq).padStart(6)}  ${(names.get(e.subject) ?? e.subject).padEnd(16)}  ${e.type.replace(/^v\d+\./, "").padEnd(22)}  ${describe(e.data)}`.trimEnd(),
+      );
+    };
+    let after = "0";
+    for (;;) {
+      const page = await client().listEvents({ query: { after, limit: 1000, subject: flags.machine as string | undefined } });
+      (page.items as E[]).forEach(print);
+      if (page.items.length) after = String(page.items.at(-1)!.seq);
+      if (page.next === null) break;
+    }
+    if (after === "0" && flags.machine !== undefined)
+      out.note(`No events of "${flags.machine as string}": a machine that is gone is known by its id only.`);
+    if (!flags.follow) return;
+    const only = flags.machine === undefined ? undefined : (await client().getMachine({ params: { machine: flags.machine as string } })).id;
+    const done = Promise.withResolvers<void>();
+    await client().stream(
+      "watchEvents",
+      { query: { after } },
+      {
+        message: () => {},
+        text(text) {
+          const e = JSON.parse(text) as E;
+          if (only === undefined || e.subject === only) print(e);
+        },
+        close: (error) =>
+          error ? done.reject(error) : done.reject(new HyperlaneError("UNAVAILABLE", "The control plane ended the stream.")),
+      },
+    );
+    await done.promise;
+  },
+};
+
+/** An event's data in a line: of an observation what a person asks for, of the rest all that is short. */
+function describe(data: unknown): string {
+  const { observed, spec } = data as { observed?: Observed; spec?: Machine["spec"] };
+  if (observed) return [observed.phase, observed.exit, observed.reason].filter(Boolean).join(", ");
+  if (spec) return `${spec.image}, ${spec.cpu} CPU, ${formatMib(spec.memoryMib)} RAM`;
+  return Object.entries(data as object)
+    .filter(([key, v]) => key !== "name" && key !== "hash" && (typeof v !== "object" || v === null))
+    .map(([key, v]) => `${key} ${v}`)
+    .join(", ");
+}

@@ -1,0 +1,42 @@
+import { expect, test } from "bun:test";
+import type { VmSpec } from "../runtime.ts";
+import { idOfSocket, qemuArgv } from "./command.ts";
+
+const spec: VmSpec = {
+  id: "m-abcdefghijkl",
+  name: "api-prod",
+  cpu: 2,
+  memoryMib: 1024,
+  kernel: "/g/vmlinux",
+  initramfs: "/g/initramfs",
+  image: "/i/d.erofs",
+  disk: "/d/m,x/disk.raw",
+  tap: "hl-abcdefghijkl",
+  mac: "52:54:00:00:00:02",
+  uid: 900002,
+  accelerator: "tcg",
+  tscKhz: 2000000,
+  runDir: "/run/hyperlane/n-1/m-abcdefghijkl",
+  consoleLog: "/l/console.log",
+  workloadLog: "/l/workload.log",
+};
+
+test("what the host executes for a machine", () => {
+  expect(`${qemuArgv(spec, null).join(" ").replaceAll(" -", "\n  -")}`).toMatchSnapshot();
+});
+
+test("with KVM: the host's CPU, and the one group that may open the device", () => {
+  const argv = qemuArgv({ ...spec, accelerator: "kvm" }, 104);
+  expect(argv).toContain("--groups=104");
+  expect([argv[argv.indexOf("-accel") + 1], argv[argv.indexOf("-cpu") + 1]]).toEqual(["kvm", "host"]);
+});
+
+test("a machine is found again by its socket, and only in its own node's folder", () => {
+  const argument = qemuArgv(spec, null).at(-1)!;
+  expect(idOfSocket("/run/hyperlane/n-1", argument)).toBe(spec.id);
+  expect(idOfSocket("/run/hyperlane/n-2", argument)).toBeUndefined();
+});
+
+test("a comma in a path cannot begin another option", () => {
+  expect(qemuArgv(spec, null).join(" ")).toContain("file.filename=/d/m,,x/disk.raw,");
+});
