@@ -15,7 +15,7 @@ export async function runSimulation(): Promise<void> {
   for (let seed = from; seed < from + count; seed++) {
     const { problems, log } = await simulate(seed, { faults: 1 + (seed % 3) });
     if (problems.length || values.seed !== undefined) process.stdout.write(`${log.join("\n")}\n`);
-    if (problems.length) process.stdout.write(`seed ${seed}:\n  ${problems.join("\n  ")}\n`), failed++;
+    if (problems.length) (process.stdout.write(`seed ${seed}:\n  ${problems.join("\n  ")}\n`), failed++);
     if ((seed - from + 1) % 500 === 0) process.stderr.write(`  ${seed - from + 1} of ${count}, ${failed} failed\n`);
   }
   process.stdout.write(`${count} seeds from ${from}, ${failed} failed\n`);

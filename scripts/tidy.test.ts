@@ -4,11 +4,11 @@ import { checkFile, tidy } from "./tidy.ts";
 
 test("the tree keeps its rules", async () => expect(await tidy()).toEqual([]));
 
-test("the format is Biome's", async () => {
-  const child = Bun.spawn(["node_modules/.bin/biome", "format", "."], { cwd: ROOT, stdout: "pipe", stderr: "pipe" });
+test("the format is Prettier's", async () => {
+  const child = Bun.spawn(["node_modules/.bin/prettier", "--check", "**/*.{ts,json}"], { cwd: ROOT, stdout: "pipe", stderr: "pipe" });
   const [out, err] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
-  if ((await child.exited) !== 0) throw new Error(`biome format --write . puts it right:\n${out}${err}`.slice(0, 4000));
-});
+  if ((await child.exited) !== 0) throw new Error(`prettier --write "**/*.{ts,json}" puts it right:\n${out}${err}`);
+}, 60_000);
 
 test("tidy sees what it is to see", () => {
   const says = (file: string, text: string): string => checkFile(file, text).join("\n");

@@ -134,7 +134,7 @@ async function openCopy(
         if (type === F.STDOUT) data(payload);
         if (type === F.STDERR) complaint += payload.toString();
         if (type === F.STDOUT || type === F.STDERR) stream?.send(F.CREDIT, encodeU32(payload.length));
-        if (type === F.CREDIT_BACK) (credit += payload.readUInt32LE(0)), wake?.();
+        if (type === F.CREDIT_BACK) ((credit += payload.readUInt32LE(0)), wake?.());
         if (type === F.EXIT) {
           const e = decodeExit(payload);
           const why = complaint.replaceAll("hyperlane-init: ", "").trim().split("\n")[0] || e.text || `exit ${e.value}`;
@@ -153,7 +153,7 @@ async function openCopy(
   return {
     exit: exit.promise,
     async write(bytes: Buffer): Promise<void> {
-      for (let at = 0; at < bytes.length; ) {
+      for (let at = 0; at < bytes.length;) {
         while (credit <= 0) await new Promise<void>((go) => (wake = go));
         const next = bytes.subarray(at, at + Math.min(16384, credit));
         credit -= next.length;

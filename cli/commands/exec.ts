@@ -86,7 +86,7 @@ export function createPump() {
       void (async () => {
         for await (const piece of process.stdin) {
           const bytes = Buffer.from(piece as Uint8Array);
-          for (let at = 0; at < bytes.length; ) {
+          for (let at = 0; at < bytes.length;) {
             while (credit <= 0) await new Promise<void>((go) => (wake = go));
             const next = bytes.subarray(at, at + Math.min(16384, credit));
             credit -= next.length;

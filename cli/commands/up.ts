@@ -74,7 +74,7 @@ export const up: Command = {
     const shown = new Set<string>();
     machine = await waitFor(client, machine.id, ctx.out, (m) => {
       const current = m.observed?.epoch === m.epoch ? m.observed.steps : [];
-      for (const s of current) if (STEPS[s.name] && !shown.has(s.name)) shown.add(s.name), ctx.out.done(STEPS[s.name]!);
+      for (const s of current) if (STEPS[s.name] && !shown.has(s.name)) (shown.add(s.name), ctx.out.done(STEPS[s.name]!));
       return m.state === "running" && m.observed?.epoch === m.epoch;
     });
     ctx.out.done(`VM started (${((performance.now() - from) / 1000).toFixed(1)}s)`);

@@ -197,7 +197,7 @@ test("a secret is never kept for a key, never listed, never in the log", async (
 test("pages hold every machine once, whatever the size, and filters hold", async () => {
   for (let i = 0; i < 23; i++) await ask("POST", "/v1/machines", { name: `m${i}`, labels: { parity: String(i % 2) } });
   const names: string[] = [];
-  for (let after: string | null = ""; after !== null; ) {
+  for (let after: string | null = ""; after !== null;) {
     const { body }: { body: { items: { name: string }[]; next: string | null } } = await ask(
       "GET",
       `/v1/machines?limit=5${after ? `&after=${after}` : ""}`,

@@ -78,7 +78,7 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
     const { desired: d } = r;
     if (r.pid !== null && host.processes.get(d.id)?.pid !== r.pid) ended(r);
     // A start that the agent's end interrupted is begun anew.
-    if (r.pid === null && r.phase === "preparing") host.processes.delete(d.id), set(r, { phase: "stopped", epoch: 0 });
+    if (r.pid === null && r.phase === "preparing") (host.processes.delete(d.id), set(r, { phase: "stopped", epoch: 0 }));
     if (d.power === "absent") return await remove(r);
     if (r.pid !== null && (d.power === "stopped" || r.epoch !== d.epoch || r.stopping)) await stop(r);
     if (closed) return;
@@ -90,8 +90,8 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
     if (closed) return;
     const process = host.processes.get(d.id);
     if (process && r.phase === "starting") set(r, { phase: "running" });
-    if (process && r.phase === "running" && d.power === "paused") (process.paused = true), set(r, { phase: "paused" });
-    else if (process && r.phase === "paused" && d.power === "running") (process.paused = false), set(r, { phase: "running" });
+    if (process && r.phase === "running" && d.power === "paused") ((process.paused = true), set(r, { phase: "paused" }));
+    else if (process && r.phase === "paused" && d.power === "running") ((process.paused = false), set(r, { phase: "running" }));
     for (const s of d.snapshots)
       if (!r.snapshots[s]) set(r, { snapshots: { ...r.snapshots, [s]: { state: "ready", bytes: 12 * 2 ** 20, reason: null } } });
     for (const i of d.images)

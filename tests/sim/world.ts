@@ -259,11 +259,11 @@ export async function createWorld(
       }
       case 4:
         note(`${n.id} reboots`);
-        for (const id of [...n.host.processes.keys()]) n.host.processes.delete(id), n.host.ends.set(id, "host-rebooted");
+        for (const id of [...n.host.processes.keys()]) (n.host.processes.delete(id), n.host.ends.set(id, "host-rebooted"));
         return startAgent(n);
       case 5: {
         const id = random.pick([...n.host.records.keys()]);
-        if (id !== undefined && random.chance(0.2)) note(`${n.id} loses its record of ${id}`), n.host.records.delete(id), startAgent(n);
+        if (id !== undefined && random.chance(0.2)) (note(`${n.id} loses its record of ${id}`), n.host.records.delete(id), startAgent(n));
         return;
       }
       default:
