@@ -1,6 +1,6 @@
 /**
  * A machine's writable layer: one raw ext4 file, in a directory that is the machine's own. Where the directory
- * lives decides how a snapshot is taken: a ZFS dataset per machine (snapshot, rollback), else a copy of the file that
+ * lives decides how a snapshot is taken: a ZFS dataset per machine (zfs.ts), else a copy of the file that
  * shares its blocks (reflink) or at least its holes (sparse). Nothing is copied when a machine is made.
  */
 import {
@@ -19,6 +19,7 @@ import {
 import { HyperlaneError } from "#contract/errors.ts";
 import { formatMib } from "#contract/size.ts";
 import { run } from "#agent/host/run.ts";
+import { openZfs } from "./zfs.ts";
 
 export type Storage = {
   kind: "zfs" | "reflink" | "sparse";
@@ -43,7 +44,7 @@ const RESERVE_MIB = 512;
 /** pool: a ZFS dataset to make machines' datasets in, or null for plain files below `dir`. */
 export async function openStorage(dir: string, pool: string | null): Promise<Storage> {
   mkdirSync(dir, { recursive: true, mode: 0o711 });
-  if (pool !== null) return zfsStorage(dir, pool);
+  if (pool !== null) return await openZfs(dir, pool);
   const reflink = await run(["cp", "--reflink=always", "/dev/null", `${dir}/.reflink`]).then(
     () => probeReflink(dir),
     () => false,
@@ -62,7 +63,7 @@ async function probeReflink(dir: string): Promise<boolean> {
   return works;
 }
 
-async function format(path: string, mib: number, uid: number): Promise<void> {
+export async function format(path: string, mib: number, uid: number): Promise<void> {
   const next = `${path}.new`;
   closeSync(openSync(next, "w", 0o600));
   truncateSync(next, mib * 2 ** 20);
@@ -80,7 +81,7 @@ function checkSpace(dir: string, needMib: number, what: string): void {
     );
 }
 
-function space(dir: string): { diskMib: number; diskFreeMib: number } {
+export function space(dir: string): { diskMib: number; diskFreeMib: number } {
   const s = statfsSync(dir);
   return { diskMib: Math.floor((s.blocks * s.bsize) / 2 ** 20), diskFreeMib: Math.floor((s.bavail * s.bsize) / 2 ** 20) };
 }
@@ -122,66 +123,6 @@ function fileStorage(dir: string, kind: "reflink" | "sparse"): Storage {
       rmSync(`${dir}/${id}`, { recursive: true, force: true });
     },
     list: () => readdirSync(dir).filter((n) => n.startsWith("m-")),
-    space: () => space(dir),
-  };
-}
-
-function zfsStorage(dir: string, pool: string): Storage {
-  const dataset = (id: string): string => `${pool}/${id}`;
-  const mountpoint = (id: string): string => `${dir}/${id}`;
-  const diskPath = (id: string): string => `${mountpoint(id)}/disk.raw`;
-  const exists = (name: string): Promise<boolean> =>
-    run(["zfs", "list", "-H", "-o", "name", name]).then(
-      () => true,
-      () => false,
-    );
-  const used = async (name: string): Promise<number> =>
-    Number((await run(["zfs", "get", "-Hp", "-o", "value", "referenced", name])).trim());
-  // Not `zfs rollback`: that would destroy the snapshots taken since. A clone is mounted, copied from, and removed.
-  const copyOut = async (id: string, snapshot: string, to: string): Promise<void> => {
-    const clone = `${pool}/${id}-copy`;
-    const at = `${dir}/${id}-copy`;
-    await run(["zfs", "destroy", clone]).catch(() => {});
-    await run(["zfs", "clone", "-o", `mountpoint=${at}`, `${dataset(id)}@${snapshot}`, clone]);
-    try {
-      await run(["cp", "--sparse=always", `${at}/disk.raw`, `${to}.new`], { timeoutMs: 600_000 });
-      await run(["sync", "--", `${to}.new`]);
-      renameSync(`${to}.new`, to);
-    } finally {
-      await run(["zfs", "destroy", clone]);
-    }
-  };
-  return {
-    kind: "zfs",
-    diskPath,
-    exportSnapshot: copyOut,
-    async createDisk(id, mib, uid) {
-      if (!(await exists(dataset(id))))
-        await run(["zfs", "create", "-o", `mountpoint=${mountpoint(id)}`, "-o", "compression=on", "-o", "atime=off", dataset(id)]);
-      if (!existsSync(diskPath(id))) await format(diskPath(id), mib, uid);
-      return diskPath(id);
-    },
-    async snapshot(id, snapshot) {
-      const name = `${dataset(id)}@${snapshot}`;
-      if (!(await exists(name))) {
-        await run(["sync", "--", diskPath(id)]);
-        await run(["zfs", "snapshot", name]);
-      }
-      return used(name);
-    },
-    async restore(id, snapshot, uid) {
-      await copyOut(id, snapshot, diskPath(id));
-      chownSync(diskPath(id), uid, uid);
-    },
-    async removeSnapshot(id, snapshot) {
-      const name = `${dataset(id)}@${snapshot}`;
-      if (await exists(name)) await run(["zfs", "destroy", name]);
-    },
-    async remove(id) {
-      if (await exists(dataset(id))) await run(["zfs", "destroy", "-r", dataset(id)]);
-      rmSync(mountpoint(id), { recursive: true, force: true });
-    },
-    list: () => readdirSync(dir).filter((n) => /^m-[a-z0-9]{12}$/.test(n)),
     space: () => space(dir),
   };
 }
