@@ -34,7 +34,8 @@ export async function waitFor(client: Client, id: string, out: Output, done: (ma
           hint: `\`vps logs ${last.name}\` shows its console; \`vps start ${last.name}\` tries again.`,
         });
       const waited = Date.now() - started;
-      if (waited > PATIENCE_MS && !hinted) {
+      const stuck = last.state === "requested" && last.reason !== null;
+      if ((stuck || waited > PATIENCE_MS) && !hinted) {
         hinted = true;
         out.note(
           `Still waiting: "${last.name}" is ${last.state}${last.reason ? ` (${last.reason})` : ""}. Ctrl-C leaves it to go on; \`vps show ${last.name}\` tells how far it is.`,

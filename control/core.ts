@@ -2,6 +2,7 @@
  * The control plane without its doors: what agents report goes into the log, and the loop answers with documents.
  * The process wires it to gRPC and the wall clock, the simulation to a faulty network and a virtual one.
  */
+import { toHyperlaneError } from "#contract/errors.ts";
 import type { Observation, Desired } from "#contract/wire/agent.ts";
 import type { SshCa } from "#control/auth/ssh.ts";
 import { ingest } from "#control/agents/ingest.ts";
@@ -10,18 +11,16 @@ import { createLoop, type Clock } from "#control/reconcile/loop.ts";
 import type { Store } from "#control/store/store.ts";
 
 export type Session = { observe(observation: Observation): void; lost(reason: string): void };
-export type Core = Awaited<ReturnType<typeof startCore>>;
+export type Core = ReturnType<typeof startCore>;
 type Deps = {
   store: Store;
   clock: Clock;
   identityOf: SshCa["hostIdentity"];
   apply(node: string, machines: Desired[], removeImages: string[]): Promise<void>;
-  /** The log cannot be written: the process must end, since its memory is ahead of the disk. */
-  fatal(error: unknown): void;
   log(line: string): void;
 };
 
-export async function startCore({ store, clock, identityOf, apply, fatal, log }: Deps) {
+export function startCore({ store, clock, identityOf, apply, log }: Deps) {
   // By node, so that a full report replaces what was known of it.
   const orphans = new Map<string, string[]>();
   const sessions = new Map<string, Session>();
@@ -33,12 +32,13 @@ export async function startCore({ store, clock, identityOf, apply, fatal, log }:
     agents: { apply, orphans: () => [...orphans].flatMap(([node, ids]) => ids.map((machine) => ({ node, machine }))) },
   });
   const append = (events: NewEvent[]): void => {
-    if (events.length) store.append(events).catch(fatal);
+    // What could not be written is reported again with the next full report.
+    if (events.length) store.append(events).catch((e) => log(`observe: ${toHyperlaneError(e).message}`));
     loop.wake();
   };
   const unsubscribe = store.subscribe(() => loop.wake());
   // Nothing that was connected before this start is known to be so now.
-  await store.append(
+  append(
     [...store.state.node.values()]
       .filter((n) => n.connected)
       .map((n) => ({ type: "v1.NodeLost" as const, subject: n.id, actor: "reconcile", data: { reason: "the control plane restarted" } })),

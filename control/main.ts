@@ -26,13 +26,8 @@ export async function runControl(dir: string, version: string, log: (line: strin
   const config = readConfig(dir);
   const store = openStore(`${dir}/hyperlane.db`, Date.now);
   const ssh = createSshCa(config.ssh, Date.now);
-  const fatal = (error: unknown): void => {
-    log(`fatal: ${toHyperlaneError(error).message}`);
-    process.exit(1);
-  };
-  const core = await startCore({
+  const core = startCore({
     store,
-    fatal,
     log,
     identityOf: (machine) => ssh.hostIdentity(machine),
     clock: {
@@ -50,7 +45,13 @@ export async function runControl(dir: string, version: string, log: (line: strin
     { hostname: config.hostname, port: config.port, log },
   );
   for (const node of store.state.node.values()) connections.add(node);
-  const housekeeping = setInterval(() => store.forgetAnswers(Date.now() - ANSWERS_KEPT_MS), HOUSEKEEPING_MS);
+  const housekeeping = setInterval(() => {
+    try {
+      store.forgetAnswers(Date.now() - ANSWERS_KEPT_MS);
+    } catch (thrown) {
+      log(`housekeeping: ${toHyperlaneError(thrown).message}`);
+    }
+  }, HOUSEKEEPING_MS);
   log(`The control plane listens on http://${config.hostname}:${server.port}.`);
   return {
     port: server.port!,

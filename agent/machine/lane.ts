@@ -52,6 +52,8 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   const record = found ?? newRecord(first);
   const id = first.id;
   let identity: Identity | null = first.identity;
+  /** Identities are in memory only. An agent that has just started reports no revision, so that it is told again. */
+  let heard = found === null;
   let vm: Vm | undefined;
   let guest: GuestLink | undefined;
   let onUp: (() => void) | undefined;
@@ -76,6 +78,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   function apply(desired: Desired): void {
     if (desired.revision < record.desired.revision) return;
     identity = desired.identity ?? identity;
+    heard = true;
     if (found === null || desired.revision > record.desired.revision) {
       const news = desired.power !== record.desired.power || desired.epoch !== record.desired.epoch;
       record.desired = { ...desired, identity: null };
@@ -354,7 +357,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     const has = record.phase !== "absent";
     return {
       phase: record.phase,
-      revision: record.desired.revision,
+      revision: heard ? record.desired.revision : 0,
       epoch: record.epoch,
       exit: record.exit,
       reason: record.reason,

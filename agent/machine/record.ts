@@ -58,9 +58,17 @@ export function loadRecords(dir: string): { records: Record[]; unreadable: strin
   const records: Record[] = [];
   const unreadable: string[] = [];
   for (const id of readdirSync(dir)) {
-    const parsed = Record.safeParse(readJson(`${dir}/${id}/record.json`));
+    const parsed = Record.safeParse(readOrNothing(`${dir}/${id}/record.json`));
     if (parsed.success) records.push(parsed.data);
     else unreadable.push(id);
   }
   return { records, unreadable };
+}
+
+function readOrNothing(path: string): unknown {
+  try {
+    return readJson(path);
+  } catch {
+    return undefined;
+  }
 }

@@ -69,7 +69,7 @@ export type Phase = (typeof PHASES)[number];
 /** What an agent last saw of a machine. `exit` says how a machine that nobody asked to end has ended. */
 export const Observed = z.object({
   phase: z.enum(PHASES),
-  /** The desired document's revision that the agent has accepted. */
+  /** The desired document's revision that the agent has accepted; 0 when it has not heard of this machine since it started. */
   revision: z.int(),
   epoch: z.int(),
   exit: z.enum(["powered-off", "crashed", "host-rebooted"]).nullable(),

@@ -42,6 +42,7 @@ export function admit(
 /** Answers always; what went wrong is in the answer. */
 export async function call(deps: Deps, incoming: Incoming, log: (line: string) => void): Promise<Outgoing> {
   try {
+    if (deps.store.dead) throw deps.store.dead;
     const admitted = admit(deps, incoming);
     if (admitted.operation.live) throw new HyperlaneError("INVALID", "This is a live stream: open it as a WebSocket.");
     const body = check(SCHEMAS[admitted.name], "body", isMutation(admitted.operation) ? parseBody(incoming.text) : {});

@@ -19,19 +19,22 @@ type Deps = { store: Store; agents: Agents; clock: Clock; desired(machine: Store
 /** Longest time between passes, and the shortest: a burst of requests is planned together. */
 const PERIOD_MS = 5_000;
 const SETTLE_MS = 5;
+/** After a failed write: a full disk is not asked a hundred times a second. */
+const WRITE_PAUSE_MS = 1_000;
 
 export function createLoop({ store, agents, clock, desired, log }: Deps) {
   const sent = new Map<string, { revision: number; at: number }>();
   let cancel: (() => void) | undefined;
   let due = Infinity;
   let stopped = false;
+  let pausedUntil = 0;
 
   const schedule = (ms: number): void => {
-    const at = clock.now() + ms;
+    const at = Math.max(clock.now() + ms, pausedUntil);
     if (stopped || at >= due) return;
     cancel?.();
     due = at;
-    cancel = clock.after(ms, pass);
+    cancel = clock.after(at - clock.now(), pass);
   };
 
   function pass(): void {
@@ -52,7 +55,11 @@ export function createLoop({ store, agents, clock, desired, log }: Deps) {
       const actions = plan({ state: store.state, now: clock.now(), orphans: agents.orphans(), sent });
       const facts = actions.flatMap((a) => (a.kind === "append" ? [a.event] : []));
       if (!facts.length) return actions;
-      store.append(facts).catch((e) => log(`reconcile: ${toHyperlaneError(e).message}`));
+      store.append(facts).catch((e) => {
+        // What could not be written follows again from the next look.
+        pausedUntil = clock.now() + WRITE_PAUSE_MS;
+        log(`reconcile: ${toHyperlaneError(e).message}`);
+      });
     }
     log("reconcile: facts kept following from facts for 20 rounds");
     return [];

@@ -3,7 +3,7 @@
  *
  * append() folds events into memory at once and queues them; all that was queued in one turn of the event
  * loop commits in one transaction, and every append resolves only after that commit is on disk. A commit
- * that fails leaves memory ahead of the disk, so the store closes itself and the process must end.
+ * that fails takes memory back to what is on disk: whoever waited for it is told, and nothing has happened.
  *
  * Each event row carries a CRC-32 chained over its predecessor's, so a damaged or cut tail is noticed at
  * start. Projection rows are written in the same transaction as the events they follow from.
@@ -55,8 +55,15 @@ export function openStore(path: string, now: () => number, defer: (flush: () => 
         for (const a of kept) remember.run(a.key, a.fingerprint, a.status, a.body, now());
       }).immediate();
     } catch (cause) {
-      dead = new HyperlaneError(isFull(cause) ? "NO_SPACE" : "FAILED", `Cannot write to the database: ${String(cause)}`, { cause });
-      waiting.reject(dead);
+      const error = new HyperlaneError(isFull(cause) ? "NO_SPACE" : "FAILED", `Cannot write to the database: ${String(cause)}`, { cause });
+      // Memory goes back to what is on disk, so that what was refused has not happened.
+      try {
+        for (const map of Object.values(state)) map.clear();
+        ({ seq, sum } = loadState(db, state));
+      } catch {
+        dead = error;
+      }
+      waiting.reject(error);
       return;
     }
     waiting.resolve();

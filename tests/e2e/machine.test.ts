@@ -1,59 +1,20 @@
-/** One real node in a network namespace of its own, a real machine, and the verbs a user has. Needs root and build/guest. */
+/** What a user does with a machine, on a real node and a real machine. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { ROOT, startNode, WHY_NOT, type Ran, type TestNode } from "./node.ts";
 
-const root = join(import.meta.dirname, "../..");
-const why =
-  process.getuid?.() !== 0
-    ? "it needs root"
-    : !existsSync(`${root}/build/guest/debian-12.erofs`)
-      ? "build/guest is missing: run scripts/main.ts guest"
-      : null;
-if (why) console.log(`SKIP tests/e2e: ${why}`);
-const it = test.skipIf(why !== null);
-
-const ns = `hl-e2e-${process.pid}`;
-const home = mkdtempSync(join(tmpdir(), "hl-e2e-"));
-chmodSync(home, 0o711); // the VMMs run as users of their own
-const env = { PATH: process.env.PATH!, HOME: home, HYPERLANE_DIR: `${home}/state`, LC_ALL: "C" };
-
-async function sh(argv: string[], input?: string): Promise<{ code: number; out: string; err: string }> {
-  const child = Bun.spawn(["ip", "netns", "exec", ns, ...argv], {
-    env,
-    cwd: home,
-    stdin: input === undefined ? "ignore" : Buffer.from(input),
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [out, err, code] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text(), child.exited]);
-  return { code, out, err };
-}
-const vps = (...args: string[]) => sh([process.execPath, `${root}/main.ts`, "vps", ...args]);
-const host = (...args: string[]) => sh([process.execPath, `${root}/main.ts`, "hyperlane", ...args]);
-async function ok(result: Promise<{ code: number; out: string; err: string }>): Promise<string> {
-  const { code, out, err } = await result;
-  if (code !== 0) throw new Error(`exit ${code}\n${out}${err}`);
-  return out;
-}
-const machine = async (name: string) =>
-  JSON.parse(await ok(vps("show", name, "--json"))) as { id: string; state: string; observed: { pid: number } };
+if (WHY_NOT) console.log(`SKIP tests/e2e/machine: ${WHY_NOT}`);
+const it = test.skipIf(WHY_NOT !== null);
+let node: TestNode;
+const vps = (...args: string[]): Promise<Ran> => node.vps(...args);
+const ok = (result: Promise<Ran>): Promise<string> => node.ok(result);
 
 beforeAll(async () => {
-  if (why) return;
-  await Bun.$`ip netns add ${ns} && ip -n ${ns} link set lo up`.quiet();
-  await ok(host("init", "--guest", `${root}/build/guest`, "--cpus", "8"));
-});
-
+  if (!WHY_NOT) node = await startNode("e2e");
+}, 60_000);
 afterAll(async () => {
-  if (why) return;
-  await vps("destroy", "one", "--yes", "--if-exists");
-  await vps("destroy", "two", "--yes", "--if-exists");
-  await host("stop");
-  await Bun.$`ip netns del ${ns}`.quiet();
-  rmSync(home, { recursive: true, force: true });
-});
+  if (!WHY_NOT) expect(await node.close()).toEqual([]);
+}, 60_000);
 
 it("up gives a machine that answers over SSH, and says so as promised", async () => {
   const out = await ok(vps("up", "one"));
@@ -64,16 +25,18 @@ it("up gives a machine that answers over SSH, and says so as promised", async ()
 it("exec passes on stdout, stderr, stdin and the exit code", async () => {
   expect(await vps("exec", "one", "--", "sh", "-c", "echo out; echo err >&2; exit 7")).toEqual({ code: 7, out: "out\n", err: "err\n" });
   const big = "x".repeat(1_000_000);
-  expect((await sh([process.execPath, `${root}/main.ts`, "vps", "exec", "-i", "one", "--", "wc", "-c"], big)).out.trim()).toBe("1000000");
+  expect((await node.sh([process.execPath, `${ROOT}/main.ts`, "vps", "exec", "-i", "one", "--", "wc", "-c"], big)).out.trim()).toBe(
+    "1000000",
+  );
   expect((await ok(vps("exec", "one", "--", "head", "-c", "3000000", "/dev/zero"))).length).toBe(3_000_000);
   expect((await vps("exec", "one", "--", "no-such-command")).code).toBe(127);
 });
 
 it("cp carries files both ways", async () => {
-  writeFileSync(`${home}/file`, "content");
-  await ok(vps("cp", `${home}/file`, "one:/srv/"));
-  await ok(vps("cp", "one:/srv/file", `${home}/back`));
-  expect(readFileSync(`${home}/back`, "utf8")).toBe("content");
+  writeFileSync(`${node.home}/file`, "content");
+  await ok(vps("cp", `${node.home}/file`, "one:/srv/"));
+  await ok(vps("cp", "one:/srv/file", `${node.home}/back`));
+  expect(readFileSync(`${node.home}/back`, "utf8")).toBe("content");
 });
 
 it("a snapshot brings the disk back", async () => {
@@ -84,40 +47,121 @@ it("a snapshot brings the disk back", async () => {
   expect(await ok(vps("exec", "one", "--", "cat", "/root/state"))).toBe("good\n");
 });
 
-it("control plane and agent killed: the machine runs on and is taken up again", async () => {
-  const before = await machine("one");
-  for (const role of ["serve", "agent"]) {
-    const id = JSON.parse(readFileSync(`${home}/state/${role}.pid`, "utf8")) as { pid: number };
-    for (const child of readFileSync(`/proc/${id.pid}/task/${id.pid}/children`, "utf8").trim().split(" "))
-      process.kill(Number(child), "SIGKILL");
-  }
-  for (let i = 0; i < 100 && (await vps("exec", "one", "--", "true")).code !== 0; i++) await Bun.sleep(100);
-  const after = await machine("one");
-  expect([after.state, after.observed.pid]).toEqual(["running", before.observed.pid]);
-  expect(await ok(vps("exec", "one", "--", "cat", "/root/state"))).toBe("good\n");
+it("a terminal, as a shell wants one", async () => {
+  const pieces: Uint8Array[] = [];
+  const argv = [
+    "ip",
+    "netns",
+    "exec",
+    node.ns,
+    process.execPath,
+    `${ROOT}/main.ts`,
+    "vps",
+    "exec",
+    "-it",
+    "one",
+    "sh",
+    "-c",
+    "tty; stty size; read line; echo got $line",
+  ];
+  const child = Bun.spawn(argv, {
+    env: node.env,
+    terminal: { cols: 90, rows: 33, data: (_: unknown, bytes: Uint8Array) => void pieces.push(bytes.slice()) },
+  } as never) as Bun.Subprocess & { terminal: { write(text: string): void } };
+  const seen = (): string => Buffer.concat(pieces).toString();
+  await node.until(
+    async () => seen(),
+    (text) => text.includes("33 90"),
+  );
+  child.terminal.write("word\r");
+  expect(await child.exited).toBe(0);
+  await Bun.sleep(20);
+  expect(seen()).toMatch(/^\/dev\/pts\/\d+\r\n33 90\r\nword\r\ngot word\r\n$/);
 });
 
-it("a killed VMM is started again, with its disk", async () => {
-  const { observed } = await machine("one");
-  process.kill(observed.pid, "SIGKILL");
-  for (let i = 0; i < 300; i++) {
-    const now = await machine("one");
-    if (now.state === "running" && now.observed.pid !== observed.pid) break;
-    await Bun.sleep(100);
-  }
+it("OpenSSH's own programs reach it through ssh-config", async () => {
+  writeFileSync(`${node.home}/ssh`, await ok(vps("ssh-config", "one")));
+  writeFileSync(`${node.home}/a b`, "with a space");
+  await ok(node.sh(["scp", "-q", "-F", `${node.home}/ssh`, `${node.home}/a b`, "one:/srv/"]));
+  await ok(node.sh(["rsync", "-a", "-e", `ssh -F ${node.home}/ssh`, "one:/srv/", `${node.home}/back2/`]));
+  expect(readFileSync(`${node.home}/back2/a b`, "utf8")).toBe("with a space");
+  expect((await node.sh(["ssh", "-F", `${node.home}/ssh`, "-o", "UserKnownHostsFile=/dev/null", "one", "true"])).code).toBe(255);
+});
+
+it("an image of it is a machine of its own; names, both address families and only exposed ports reach it", async () => {
+  await ok(vps("exec", "one", "--", "sh", "-c", "mkdir -p /srv/www && echo hello > /srv/www/index"));
+  await ok(vps("image", "create", "site:v1", "--from", "one"));
+  await ok(vps("up", "two", "--image", "site:v1"));
+  expect(await ok(vps("exec", "two", "--", "cat", "/srv/www/index"))).toBe("hello\n");
+  const ids = await Promise.all(["one", "two"].map((m) => ok(vps("exec", m, "--", "cat", "/etc/machine-id"))));
+  expect(ids[0]).not.toBe(ids[1]);
+  const [one, two] = [await node.machine("one"), await node.machine("two")];
+  for (const args of [
+    ["-6", "two.internal"],
+    ["-4", "two"],
+    ["-6", two.observed!.address6!],
+  ])
+    await ok(vps("exec", "one", "--", "ping", "-c1", "-W5", ...args));
+  // A machine that says it is another is not heard.
+  expect(
+    (
+      await vps(
+        "exec",
+        "one",
+        "--",
+        "sh",
+        "-c",
+        `ip -6 addr add ${two.observed!.address6!.replace(/.$/, "f")}/64 dev eth0 nodad && ping -6 -c1 -W2 -I ${two.observed!.address6!.replace(/.$/, "f")} two`,
+      )
+    ).code,
+  ).not.toBe(0);
+  await ok(
+    vps(
+      "exec",
+      "two",
+      "--",
+      "sh",
+      "-c",
+      "printf '[Socket]\nListenStream=8000\nAccept=yes\n[Install]\nWantedBy=sockets.target\n' > /etc/systemd/system/hi.socket; printf '[Service]\nExecStart=-/bin/echo from two\nStandardOutput=socket\n' > /etc/systemd/system/hi@.service; systemctl start hi.socket",
+    ),
+  );
+  const ask = (host: string, port: number) => node.sh(["timeout", "3", "bash", "-c", `exec 3<>/dev/tcp/${host}/${port} && cat <&3`]);
+  await ok(vps("expose", "two", "--port", "8000", "--as", "18000"));
+  expect((await ask("10.77.0.1", 18000)).out).toBe("from two\n");
+  await ok(vps("expose", "two", "--port", "8000", "--off"));
+  expect((await ask("10.77.0.1", 18000)).code).not.toBe(0);
+  expect(one.observed!.address6).not.toBe(two.observed!.address6);
+  await ok(vps("destroy", "two", "--yes"));
+  await ok(vps("image", "rm", "site:v1"));
+});
+
+it("reboot and power-off from inside are what they say", async () => {
+  const boot = (): Promise<string> => vps("exec", "one", "--", "cat", "/proc/sys/kernel/random/boot_id").then((r) => r.out);
+  const before = await boot();
+  const { observed } = await node.machine("one");
+  await vps("exec", "one", "--", "systemctl", "reboot", "--force");
+  await node.until(boot, (now) => now.length > 30 && now !== before);
+  expect((await node.machine("one")).observed!.pid).toBe(observed!.pid);
   expect(await ok(vps("exec", "one", "--", "cat", "/root/state"))).toBe("good\n");
+  await vps("exec", "one", "--", "systemctl", "poweroff", "--force");
+  const off = await node.until(
+    () => node.machine("one"),
+    (m) => m.state === "stopped",
+  );
+  expect(off.reason).toBe("it was powered off from inside");
+  await ok(vps("start", "one"));
 });
 
 it("pause, resume, stop, start, destroy; nothing is left behind", async () => {
   await ok(vps("pause", "one"));
-  expect((await machine("one")).state).toBe("paused");
+  expect((await node.machine("one")).state).toBe("paused");
   await ok(vps("resume", "one"));
   await ok(vps("stop", "one"));
-  expect((await machine("one")).state).toBe("stopped");
+  expect((await node.machine("one")).state).toBe("stopped");
   await ok(vps("start", "one"));
-  const { id } = await machine("one");
+  const { id } = await node.machine("one");
   await ok(vps("destroy", "one", "--yes"));
   expect((await vps("show", "one")).code).toBe(5);
-  expect((await sh(["ip", "-br", "link"])).out).not.toContain("hl-");
-  for (const dir of ["machines", "disks", "logs"]) expect(existsSync(`${home}/state/${dir}/${id}`)).toBe(false);
+  expect((await node.sh(["ip", "-br", "link"])).out).not.toContain("hl-");
+  for (const dir of ["machines", "disks", "logs"]) expect(existsSync(`${node.home}/state/${dir}/${id}`)).toBe(false);
 });

@@ -57,6 +57,7 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
   const removed = new Map<string, Observed>();
   const busy = new Set<string>();
   const dirty = new Set<string>();
+  const heard = new Set<string>();
   let closed = false;
   const pause = (): Promise<void> => new Promise((done) => clock.after(stepMs(), done));
   const tell = (id: string): void => void (closed || listeners.forEach((l) => l(id)));
@@ -178,7 +179,7 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
     const at = r.desired.slot + 2;
     return {
       phase: r.phase,
-      revision: r.desired.revision,
+      revision: heard.has(r.desired.id) || r.phase === "absent" ? r.desired.revision : 0,
       epoch: r.epoch,
       exit: r.exit,
       reason: r.reason,
@@ -230,6 +231,7 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
           pid: null,
           stopping: false,
         });
+      heard.add(desired.id);
       tell(desired.id);
       void run(desired.id);
     },

@@ -83,7 +83,7 @@ export async function createWorld(
   let crashed = Promise.withResolvers<undefined>();
   const path = (): string => `${dir}/db-${generation}`;
 
-  async function boot(): Promise<void> {
+  function boot(): void {
     const mine = generation;
     // Commits come a little after appends, so that a crash can fall in between.
     store = openStore(path(), clock.now, () => void after(1 + random.below(4), () => mine === generation && commit()));
@@ -94,19 +94,17 @@ export async function createWorld(
       ]);
       store.flush();
     }
-    const starting = startCore({
+    core = startCore({
       store,
       clock,
       identityOf: () => ({ hostKey: "", hostCertificate: "", userCa: "", principals: [] }),
       apply: (node, machines, images) => send(mine, node, machines, images),
-      fatal: (e) => problems.push(`fatal: ${String(e)}`),
       log(line) {
         if (/invariant|cannot go|BUG|TypeError/.test(line)) problems.push(line);
         note(line);
       },
     });
     store.flush();
-    core = await starting;
     alive = true;
     for (const n of all) connect(n);
   }
@@ -132,7 +130,7 @@ export async function createWorld(
     for (const suffix of ["", "-wal"]) if (existsSync(`${from}${suffix}`)) copyFileSync(`${from}${suffix}`, `${path()}${suffix}`);
     store.close();
     for (const suffix of ["", "-wal", "-shm"]) rmSync(`${from}${suffix}`, { force: true });
-    after(10 + random.below(500), () => void boot());
+    after(10 + random.below(500), boot);
   }
 
   /** One call of the API, sent again with its key until it is answered, as the SDK's callers do. */
@@ -286,7 +284,7 @@ export async function createWorld(
     now = until;
   }
 
-  await boot();
+  boot();
   return {
     random,
     log,

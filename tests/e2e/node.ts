@@ -1,0 +1,83 @@
+/** A real node for a test: control plane and agent in a network namespace of their own, run from source. Needs root and build/guest. */
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Machine } from "#contract/resources/machine.ts";
+
+export const ROOT = join(import.meta.dirname, "../..");
+export const WHY_NOT =
+  process.getuid?.() !== 0
+    ? "it needs root"
+    : !existsSync(`${ROOT}/build/guest/debian-12.erofs`)
+      ? "build/guest is missing: run scripts/main.ts guest"
+      : null;
+
+export type Ran = { code: number; out: string; err: string };
+export type TestNode = Awaited<ReturnType<typeof startNode>>;
+
+export async function startNode(name: string) {
+  const ns = `hl-${name}-${process.pid}`;
+  const home = mkdtempSync(join(tmpdir(), `hl-${name}-`));
+  chmodSync(home, 0o711); // the VMMs run as users of their own
+  const env = { PATH: process.env.PATH!, HOME: home, HYPERLANE_DIR: `${home}/state`, LC_ALL: "C" };
+
+  async function sh(argv: string[], input?: string): Promise<Ran> {
+    const stdin = input === undefined ? "ignore" : Buffer.from(input);
+    const child = Bun.spawn(["ip", "netns", "exec", ns, ...argv], { env, cwd: home, stdin, stdout: "pipe", stderr: "pipe" });
+    const [out, err, code] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text(), child.exited]);
+    return { code, out, err };
+  }
+  const vps = (...args: string[]): Promise<Ran> => sh([process.execPath, `${ROOT}/main.ts`, "vps", ...args]);
+  const host = (...args: string[]): Promise<Ran> => sh([process.execPath, `${ROOT}/main.ts`, "hyperlane", ...args]);
+  const ok = async (result: Promise<Ran>): Promise<string> => {
+    const { code, out, err } = await result;
+    if (code !== 0) throw new Error(`exit ${code}\n${out}${err}`);
+    return out;
+  };
+  const machine = async (m: string): Promise<Machine> => JSON.parse(await ok(vps("show", m, "--json"))) as Machine;
+  /** The process of a role, below the one that starts it again. */
+  const pidOf = (role: "serve" | "agent"): number => {
+    const { pid } = JSON.parse(readFileSync(`${home}/state/${role}.pid`, "utf8")) as { pid: number };
+    return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ")[0]);
+  };
+
+  await Bun.$`ip netns add ${ns} && ip -n ${ns} link set lo up`.quiet();
+  await ok(host("init", "--guest", `${ROOT}/build/guest`, "--cpus", "8"));
+  return {
+    ns,
+    env,
+    home,
+    state: `${home}/state`,
+    sh,
+    vps,
+    host,
+    ok,
+    machine,
+    pidOf,
+    /** Until it holds; what it last saw is in the error. */
+    async until<T>(look: () => Promise<T>, holds: (seen: T) => boolean, limitMs = 60_000): Promise<T> {
+      for (const deadline = Date.now() + limitMs; ; await Bun.sleep(100)) {
+        const seen = await look();
+        if (holds(seen)) return seen;
+        if (Date.now() > deadline)
+          throw new Error(
+            `still ${JSON.stringify(seen)}\n${(await vps("list", "--json")).out}\n${(await sh(["tail", "-n", "15", `${home}/state/log/agent.log`, `${home}/state/log/serve.log`])).out}`,
+          );
+      }
+    },
+    /** Destroys what is left, and says what that leaves on the host. */
+    async close(): Promise<string[]> {
+      const names = (await vps("list", "-q")).out.split("\n").filter(Boolean);
+      await Promise.all(names.map((m) => vps("destroy", m, "--yes", "--if-exists")));
+      const left: string[] = [];
+      if ((await sh(["ip", "-br", "link"])).out.includes("hl-")) left.push("a TAP");
+      for (const sub of ["machines", "disks", "logs"])
+        if (existsSync(`${home}/state/${sub}`))
+          for (const f of new Bun.Glob("m-*").scanSync({ cwd: `${home}/state/${sub}`, onlyFiles: false })) left.push(`${sub}/${f}`);
+      await host("stop");
+      await Bun.$`ip netns del ${ns}`.quiet();
+      rmSync(home, { recursive: true, force: true });
+      return left;
+    },
+  };
+}
