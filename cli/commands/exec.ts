@@ -1,6 +1,7 @@
 import { HyperlaneError } from "#contract/errors.ts";
 import { decodeExit, encodeResize, encodeU32, exitCode, F, WINDOW } from "#contract/wire/frames.ts";
 import type { Command } from "#cli/command.ts";
+import { makeRaw } from "#cli/terminal.ts";
 import type { Stream } from "#sdk/client.ts";
 
 const SIGNALS = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const;
@@ -60,14 +61,14 @@ export const exec: Command = {
         close: (error) => done.reject(error ?? new HyperlaneError("UNAVAILABLE", "The connection to the machine was lost.")),
       },
     );
-    if (tty) process.stdin.setRawMode(true);
+    const raw = tty ? makeRaw() : undefined;
     pump?.start(stream);
     process.stdout.on("resize", () => stream.send(F.RESIZE, encodeResize(process.stdout.rows || 24, process.stdout.columns || 80)));
     for (const [signal, number] of Object.entries(SIGNALS)) process.on(signal, () => stream.send(F.SIGNAL, Buffer.from([number])));
     try {
       return await done.promise;
     } finally {
-      if (tty) process.stdin.setRawMode(false);
+      raw?.restore();
       stream.close();
     }
   },

@@ -139,11 +139,15 @@ it("reboot and power-off from inside are what they say", async () => {
   const boot = (): Promise<string> => vps("exec", "one", "--", "cat", "/proc/sys/kernel/random/boot_id").then((r) => r.out);
   const before = await boot();
   const { observed } = await node.machine("one");
-  await vps("exec", "one", "--", "systemctl", "reboot", "--force");
+  await vps("exec", "one", "--", "systemctl", "reboot");
   await node.until(boot, (now) => now.length > 30 && now !== before);
   expect((await node.machine("one")).observed!.pid).toBe(observed!.pid);
   expect(await ok(vps("exec", "one", "--", "cat", "/root/state"))).toBe("good\n");
-  await vps("exec", "one", "--", "systemctl", "poweroff", "--force");
+  await node.until(
+    () => vps("exec", "one", "--", "systemctl", "is-system-running"),
+    (r) => /running|degraded/.test(r.out),
+  );
+  await vps("exec", "one", "--", "systemctl", "poweroff");
   const off = await node.until(
     () => node.machine("one"),
     (m) => m.state === "stopped",
