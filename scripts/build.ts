@@ -11,6 +11,7 @@ export async function buildExecutable(): Promise<void> {
     "--bytecode",
     "--minify",
     "--format=esm",
+    "--splitting",
     `${ROOT}/main.ts`,
     "--outfile",
     `${out}/hyperlane`,

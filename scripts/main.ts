@@ -1,4 +1,6 @@
 /** The one program for developers: `bun scripts/main.ts COMMAND`. */
+import { benchCli } from "#bench/cli.ts";
+import { benchControl } from "#bench/control.ts";
 import { buildExecutable } from "./build.ts";
 import { buildGuest } from "./guest.ts";
 import { buildKernel } from "./kernel.ts";
@@ -11,6 +13,8 @@ const COMMANDS: Record<string, () => Promise<void>> = {
   build: buildExecutable,
   sim: runSimulation,
   tidy: runTidy,
+  "bench-cli": benchCli,
+  "bench-control": benchControl,
 };
 const command = COMMANDS[process.argv[2] ?? ""];
 if (!command) {
