@@ -1,4 +1,5 @@
 /** The one program for developers: `bun scripts/main.ts COMMAND`. */
+import { benchBoot } from "#bench/boot.ts";
 import { benchCli } from "#bench/cli.ts";
 import { benchControl } from "#bench/control.ts";
 import { buildExecutable } from "./build.ts";
@@ -13,6 +14,7 @@ const COMMANDS: Record<string, () => Promise<void>> = {
   build: buildExecutable,
   sim: runSimulation,
   tidy: runTidy,
+  "bench-boot": benchBoot,
   "bench-cli": benchCli,
   "bench-control": benchControl,
 };

@@ -23,7 +23,7 @@ const IMPORTS: Record<string, readonly string[]> = {
   agent: ["contract", "runtimes"],
   runtimes: [],
   tests: ["cli", "sdk", "contract", "control", "agent", "runtimes", "scripts", ""],
-  bench: ["sdk", "contract", "control", "agent", "tests", "scripts"],
+  bench: ["sdk", "contract", "control", "agent", "runtimes", "tests", "scripts"],
   scripts: ["tests", "bench"],
 };
 

@@ -70,6 +70,7 @@ async function makeBridge(network: NodeNetwork): Promise<void> {
     await run(["ip", "link", "add", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0"]);
   await run(["ip", "address", "replace", `${gateway4(network)}/${prefixLength4(network)}`, "dev", bridge]);
   await run(["ip", "address", "replace", `${gateway6(network)}/64`, "dev", bridge, "nodad"]);
+  await removeOthers(network);
   await run(["ip", "link", "set", bridge, "up"]);
   // A router stops listening to router advertisements, and the host itself may depend on them.
   for (const name of readdirSync("/proc/sys/net/ipv6/conf"))
@@ -78,6 +79,17 @@ async function makeBridge(network: NodeNetwork): Promise<void> {
   writeSysctl("ipv6/conf/all/forwarding", "1");
   // So that a port exposed on the host answers on 127.0.0.1 too.
   writeSysctl(`ipv4/conf/${bridge}/route_localnet`, "1");
+}
+
+/** Addresses from before a change of the node's networks: the bridge is ours alone. */
+async function removeOthers(network: NodeNetwork): Promise<void> {
+  const [link] = JSON.parse(await run(["ip", "-j", "address", "show", "dev", network.bridge])) as {
+    addr_info: { local: string; prefixlen: number; scope: string }[];
+  }[];
+  const ours = [gateway4(network), gateway6(network)];
+  for (const a of link!.addr_info)
+    if (a.scope === "global" && !ours.includes(a.local))
+      await run(["ip", "address", "delete", `${a.local}/${a.prefixlen}`, "dev", network.bridge]);
 }
 
 function readSysctl(name: string): string | undefined {
