@@ -4,10 +4,6 @@ import type { Command } from "#cli/command.ts";
 type Row = { group: "Machines" | "Inside" | "Disks and images" | "System"; summary: string; load: () => Promise<Command> };
 const machines = (name: string) => () =>
   import("./commands/machines.ts").then((m) => [m.list, m.show, m.scale, m.destroy, ...m.powerCommands].find((c) => c.name === name)!);
-const snapshots = (name: string) => () => import("./commands/snapshots.ts").then((m) => Object.values(m).find((c) => c.name === name)!);
-const images = (name: string) => () => import("./commands/images.ts").then((m) => Object.values(m).find((c) => c.name === name)!);
-const tokens = (name: string) => () => import("./commands/tokens.ts").then((m) => Object.values(m).find((c) => c.name === name)!);
-const ssh = (name: string) => () => import("./commands/ssh.ts").then((m) => [m.ssh, m.sshProxy, m.sshConfig].find((c) => c.name === name)!);
 
 export const COMMANDS = {
   init: {
@@ -34,28 +30,56 @@ export const COMMANDS = {
     load: () => import("./commands/expose.ts").then((m) => m.expose),
   },
   destroy: { group: "Machines", summary: "Destroy a machine, its disk and its snapshots", load: machines("destroy") },
-  ssh: { group: "Inside", summary: "Open a shell over SSH", load: ssh("ssh") },
+  ssh: { group: "Inside", summary: "Open a shell over SSH", load: () => import("./commands/ssh.ts").then((m) => m.ssh) },
   exec: { group: "Inside", summary: "Run a command without the network", load: () => import("./commands/exec.ts").then((m) => m.exec) },
   cp: { group: "Inside", summary: "Copy files in or out", load: () => import("./commands/cp.ts").then((m) => m.cp) },
   logs: { group: "Inside", summary: "Console or workload output", load: () => import("./commands/logs.ts").then((m) => m.logs) },
-  "ssh-config": { group: "Inside", summary: "Configuration for ssh, scp, sftp and rsync", load: ssh("ssh-config") },
-  "ssh-proxy": { group: "Inside", summary: "The tunnel that OpenSSH talks through", load: ssh("ssh-proxy") },
-  snapshot: { group: "Disks and images", summary: "Keep a machine's disk as it is now", load: snapshots("snapshot") },
-  "snapshot list": { group: "Disks and images", summary: "List a machine's snapshots", load: snapshots("snapshot list") },
-  "snapshot restore": { group: "Disks and images", summary: "Put a machine's disk back", load: snapshots("snapshot restore") },
-  "snapshot rm": { group: "Disks and images", summary: "Remove a snapshot", load: snapshots("snapshot rm") },
-  "image list": { group: "Disks and images", summary: "List images", load: images("image list") },
-  "image create": { group: "Disks and images", summary: "Make an image from a machine", load: images("image create") },
-  "image rm": { group: "Disks and images", summary: "Remove an image", load: images("image rm") },
+  "ssh-config": {
+    group: "Inside",
+    summary: "Configuration for ssh, scp, sftp and rsync",
+    load: () => import("./commands/ssh.ts").then((m) => m.sshConfig),
+  },
+  "ssh-proxy": {
+    group: "Inside",
+    summary: "The tunnel that OpenSSH talks through",
+    load: () => import("./commands/ssh.ts").then((m) => m.sshProxy),
+  },
+  snapshot: {
+    group: "Disks and images",
+    summary: "Keep a machine's disk as it is now",
+    load: () => import("./commands/snapshots.ts").then((m) => m.snapshot),
+  },
+  "snapshot list": {
+    group: "Disks and images",
+    summary: "List a machine's snapshots",
+    load: () => import("./commands/snapshots.ts").then((m) => m.snapshotList),
+  },
+  "snapshot restore": {
+    group: "Disks and images",
+    summary: "Put a machine's disk back",
+    load: () => import("./commands/snapshots.ts").then((m) => m.snapshotRestore),
+  },
+  "snapshot rm": {
+    group: "Disks and images",
+    summary: "Remove a snapshot",
+    load: () => import("./commands/snapshots.ts").then((m) => m.snapshotRm),
+  },
+  "image list": { group: "Disks and images", summary: "List images", load: () => import("./commands/images.ts").then((m) => m.imageList) },
+  "image create": {
+    group: "Disks and images",
+    summary: "Make an image from a machine",
+    load: () => import("./commands/images.ts").then((m) => m.imageCreate),
+  },
+  "image rm": { group: "Disks and images", summary: "Remove an image", load: () => import("./commands/images.ts").then((m) => m.imageRm) },
   events: { group: "System", summary: "What happened", load: () => import("./commands/events.ts").then((m) => m.events) },
   "node list": {
     group: "System",
     summary: "List nodes and what they offer",
     load: () => import("./commands/nodes.ts").then((m) => m.nodeList),
   },
-  "token list": { group: "System", summary: "List API tokens", load: tokens("token list") },
-  "token create": { group: "System", summary: "Make an API token", load: tokens("token create") },
-  "token rm": { group: "System", summary: "Revoke an API token", load: tokens("token rm") },
+  "token list": { group: "System", summary: "List API tokens", load: () => import("./commands/tokens.ts").then((m) => m.tokenList) },
+  "token create": { group: "System", summary: "Make an API token", load: () => import("./commands/tokens.ts").then((m) => m.tokenCreate) },
+  "token rm": { group: "System", summary: "Revoke an API token", load: () => import("./commands/tokens.ts").then((m) => m.tokenRm) },
   doctor: {
     group: "System",
     summary: "Check this host, and say what to do",

@@ -6,11 +6,14 @@ import type { Output } from "#cli/render/output.ts";
 
 const PATIENCE_MS = 10_000;
 const LIMIT_MS = 300_000;
+const FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏";
+const FRAME_MS = 80;
 
 /** Resolves with the machine once `done` says so; looks again at each of its events. A machine that is gone ends it. */
 export async function waitFor(client: Client, id: string, out: Output, done: (machine: Machine) => boolean): Promise<Machine> {
   const started = Date.now();
   let hinted = false;
+  let frame = 0;
   let last: Machine | undefined;
   let wake = Promise.withResolvers<void>();
   const stream = await client.stream(
@@ -24,6 +27,16 @@ export async function waitFor(client: Client, id: string, out: Output, done: (ma
       close: () => wake.resolve(),
     },
   );
+  const spin = setInterval(
+    () =>
+      last && out.progress(`${FRAMES[(frame = (frame + 1) % FRAMES.length)]} ${last.state} ${((Date.now() - started) / 1000).toFixed(1)}s`),
+    FRAME_MS,
+  );
+  const leave = (): void => {
+    out.note(`Left to go on: \`vps show ${last?.name ?? id}\` tells how far it is.`);
+    process.exit(130);
+  };
+  process.once("SIGINT", leave);
   try {
     for (;;) {
       wake = Promise.withResolvers();
@@ -34,7 +47,7 @@ export async function waitFor(client: Client, id: string, out: Output, done: (ma
           hint: `\`vps logs ${last.name}\` shows its console; \`vps start ${last.name}\` tries again.`,
         });
       const waited = Date.now() - started;
-      const stuck = last.state === "requested" && last.reason !== null;
+      const stuck = last.state === "requested" && last.reason !== null && !last.destroying;
       if ((stuck || waited > PATIENCE_MS) && !hinted) {
         hinted = true;
         out.note(
@@ -49,6 +62,9 @@ export async function waitFor(client: Client, id: string, out: Output, done: (ma
       await Promise.race([wake.promise, Bun.sleep(1000)]);
     }
   } finally {
+    clearInterval(spin);
+    out.progress(null);
+    process.off("SIGINT", leave);
     stream.close();
   }
 }

@@ -59,10 +59,22 @@ export async function tidy(): Promise<string[]> {
   const sources = files.filter((f) => f.endsWith(".ts"));
   if (sources.length < 50) return [`tidy sees only ${sources.length} TypeScript files: something is wrong with tidy`];
   const problems = sources.flatMap((file) => checkFile(file, readFileSync(join(ROOT, file), "utf8")));
+  problems.push(...unused(sources.map((file) => readFileSync(join(ROOT, file), "utf8"))));
   for (const file of files)
     for (const part of file.split("/"))
       if (BANNED_NAMES.test(part.replace(/\.[a-z]+$/, ""))) problems.push(`${file}: "${part}" says nothing: name it after what it does`);
   return problems;
+}
+
+/** Exports whose name stands nowhere but where it is made. */
+function unused(texts: string[]): string[] {
+  const all = texts.join("\n");
+  const counts = new Map<string, number>();
+  for (const [word] of all.matchAll(/\b[A-Za-z_]\w*\b/g)) counts.set(word, (counts.get(word) ?? 0) + 1);
+  return [...all.matchAll(/^export (?:async )?(?:const|function|class|type) (\w+)/gm)]
+    .map((m) => m[1]!)
+    .filter((name) => counts.get(name) === 1)
+    .map((name) => `${name} is exported and not used`);
 }
 
 export function checkFile(file: string, text: string): string[] {

@@ -1,6 +1,6 @@
 /** A node's network as data: who has which address, and the nftables rules that follow. Pure. */
 import type { Exposure } from "#contract/resources/machine.ts";
-import { bytes4 } from "#contract/wire/config.ts";
+import { bytes4, bytes6 } from "#contract/wire/config.ts";
 
 /** subnet4: IPv4 prefix of the machines, in CIDR. prefix6: a /64 ULA as its first four groups. */
 export type NodeNetwork = { bridge: string; subnet4: string; prefix6: string };
@@ -37,8 +37,10 @@ export function addressesOf(network: NodeNetwork, machine: { id: string; slot: n
   };
 }
 
-export function capacity4(network: NodeNetwork): number {
-  return 2 ** (32 - prefixLength4(network)) - 3;
+function hex6(address: string): string {
+  return `0x${bytes6(address)
+    .map((b) => b.toString(16).padStart(2, "0"))
+    .join("")}`;
 }
 
 /** RFC 4291 appendix A: the interface id of an Ethernet address. */
@@ -84,9 +86,12 @@ export function renderRules(network: NodeNetwork, machines: readonly MachineNetw
     return [
       `    iifname "${a.tap}" ether saddr != ${a.mac} drop`,
       `    iifname "${a.tap}" arp saddr ip != { ${a.address4}, 0.0.0.0 } drop`,
+      `    iifname "${a.tap}" arp saddr ether != ${a.mac} drop`,
       `    iifname "${a.tap}" ip saddr != ${a.address4} drop`,
       `    iifname "${a.tap}" ip6 saddr != { ${a.address6}, ${a.linkLocal}, :: } drop`,
       `    iifname "${a.tap}" icmpv6 type { nd-router-advert, nd-redirect } drop`,
+      // The target of a neighbour advertisement (RFC 4861 section 4.4): whose address it says this is.
+      `    iifname "${a.tap}" icmpv6 type nd-neighbor-advert @th,64,128 != { ${hex6(a.address6)}, ${hex6(a.linkLocal)} } drop`,
       `    iifname "${a.tap}" accept`,
     ].join("\n");
   });

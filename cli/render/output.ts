@@ -12,7 +12,19 @@ export function createOutput(json: boolean) {
     (on: boolean) =>
     (color: keyof typeof CODES, text: string): string =>
       on && !plain ? `\x1b[${CODES[color]}m${text}\x1b[0m` : text;
-  const write = (text: string): void => void process.stdout.write(text);
+  let transient = false;
+  const clear = (): void => {
+    if (transient) process.stderr.write("\r\x1b[2K");
+    transient = false;
+  };
+  const write = (text: string): void => {
+    clear();
+    process.stdout.write(text);
+  };
+  const writeError = (text: string): void => {
+    clear();
+    process.stderr.write(text);
+  };
   return {
     json,
     tty,
@@ -23,10 +35,16 @@ export function createOutput(json: boolean) {
     ndjson: (value: unknown): void => write(`${JSON.stringify(value)}\n`),
     raw: (bytes: Uint8Array): boolean => process.stdout.write(bytes),
     rawError: (bytes: Uint8Array): boolean => process.stderr.write(bytes),
-    note: (text: string): void => void process.stderr.write(`${text}\n`),
+    note: (text: string): void => writeError(`${text}\n`),
+    /** One line that says what goes on, on a terminal only; whatever is printed next takes its place, and null takes it away. */
+    progress(text: string | null): void {
+      clear();
+      if (text === null || !errTty || json) return;
+      process.stderr.write(paint(errTty)("dim", text));
+      transient = true;
+    },
     /** A step that is done. On stderr with --json, so that stdout stays JSON. */
-    done: (text: string): void =>
-      void (json ? process.stderr : process.stdout).write(`${paint(json ? errTty : tty)("green", "✔")} ${text}\n`),
+    done: (text: string): void => (json ? writeError : write)(`${paint(json ? errTty : tty)("green", "✔")} ${text}\n`),
     /** Upper-case headers, two spaces, no borders. Cut to the terminal's width only on a terminal. */
     table(headers: string[], rows: string[][]): void {
       if (json) return;
@@ -41,7 +59,7 @@ export function createOutput(json: boolean) {
     error(e: HyperlaneError): number {
       const red = paint(errTty);
       if (json) write(`${JSON.stringify({ error: e.toJSON() }, null, 2)}\n`);
-      process.stderr.write(`${red("red", "✘")} ${e.message}\n  ${red("dim", "→")} ${e.hint}\n`);
+      writeError(`${red("red", "✘")} ${e.message}\n  ${red("dim", "→")} ${e.hint}\n`);
       return ERRORS[e.code].exit;
     },
   };

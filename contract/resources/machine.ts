@@ -64,7 +64,6 @@ export const Exposure = z.strictObject({
 export type Exposure = z.infer<typeof Exposure>;
 
 export const PHASES = ["preparing", "starting", "running", "paused", "stopping", "stopped", "exited", "failed", "absent"] as const;
-export type Phase = (typeof PHASES)[number];
 
 /** What an agent last saw of a machine. `exit` says how a machine that nobody asked to end has ended. */
 export const Observed = z.object({

@@ -38,7 +38,6 @@ export type Reducers<E> = {
 };
 
 const REDUCERS: Reducers<EventData> = { ...machineReducers, ...nodeReducers, ...tokenReducers, ...snapshotReducers, ...imageReducers };
-export const EVENT_TYPES = Object.keys(REDUCERS) as EventType[];
 
 export function emptyState(): State {
   return {

@@ -1,0 +1,35 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { addressesOf, overlaps4, renderRules, tapName, type NodeNetwork } from "./plan.ts";
+
+const network: NodeNetwork = { bridge: "hyperlane0", subnet4: "10.77.0.0/16", prefix6: "fd00:1:2:3" };
+
+test("the rules of a node with two machines, one of them exposed", () => {
+  const machines = [
+    { id: "m-aaaaaaaaaaaa", name: "api", slot: 0, exposures: [{ port: 80, hostPort: 8080, protocol: "tcp" as const }] },
+    { id: "m-bbbbbbbbbbbb", name: "db", slot: 300, exposures: [] },
+  ];
+  expect(renderRules(network, machines)).toMatchSnapshot();
+});
+
+test("no two slots share an address, and a TAP's name fits the kernel's 15 characters", () => {
+  const slot = fc.integer({ min: 0, max: 65000 });
+  fc.assert(
+    fc.property(slot, slot, (a, b) => {
+      const [x, y] = [a, b].map((s) => addressesOf(network, { id: "m-aaaaaaaaaaaa", slot: s }));
+      expect([x!.address4 === y!.address4, x!.address6 === y!.address6, x!.mac === y!.mac, x!.linkLocal === y!.linkLocal]).toEqual(
+        Array(4).fill(a === b),
+      );
+    }),
+  );
+  expect(tapName("m-aaaaaaaaaaaa").length).toBeLessThanOrEqual(15);
+});
+
+test("a clash of networks is seen from either side", () => {
+  expect([
+    overlaps4("10.77.0.0/16", "10.0.0.0/8"),
+    overlaps4("10.77.0.0/16", "10.77.3.0/24"),
+    overlaps4("10.77.0.0/16", "10.78.0.0/16"),
+    overlaps4("10.77.0.0/16", "192.168.0.0/16"),
+  ]).toEqual([true, true, false, false]);
+});
