@@ -10,6 +10,6 @@ if (part === "vps") {
   const { runVps } = await import("#cli/main.ts");
   process.exit(await runVps(argv));
 } else {
-  const { runHyperlane } = await import("./host.ts");
+  const { runHyperlane } = await import("./host/main.ts");
   process.exit(await runHyperlane(part === "hyperlane-agent" ? ["agent", ...argv] : argv));
 }

@@ -1,44 +1,83 @@
 /** `hyperlane init`: CAs, database, the first node and an admin token. Whatever is there already is kept. */
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { createCa, issueCertificate } from "#control/auth/pki.ts";
 import { generateSshCaKeys } from "#control/auth/ssh.ts";
-import { createSecret, newId } from "#control/auth/tokens.ts";
+import { createSecret, findToken, newId } from "#control/auth/tokens.ts";
+import type { NewEvent, State } from "#control/model/state.ts";
 import { openStore } from "#control/store/store.ts";
 import { ControlConfig } from "./main.ts";
 
-export type InitOptions = { dir: string; port: number; agentAddress: string; nodeName: string };
-/** secret: the admin token, only when this call made it. tls: the node's, likewise. */
-export type InitResult = { node: string; secret: string | null; tls: { ca: string; key: string; cert: string } | null };
+/**
+ * port: what the API listens on, the agent one above it; undefined: as before, or 7420. secret: the API token that the
+ * caller has, if any.
+ */
+export type InitOptions = { dir: string; port?: number | undefined; nodeName: string; secret?: string | undefined };
+/** secret: a new admin token, where the caller had none that is good. tls: the node's identity, for the agent. */
+export type InitResult = {
+  url: string;
+  node: string;
+  agentAddress: string;
+  secret: string | null;
+  tls: { ca: string; key: string; cert: string };
+};
 
-export async function initControl({ dir, port, agentAddress, nodeName }: InitOptions): Promise<InitResult> {
+const DEFAULT_PORT = 7420;
+const HOST = "127.0.0.1";
+
+export async function initControl({ dir, port, nodeName, secret }: InitOptions): Promise<InitResult> {
   mkdirSync(dir, { recursive: true, mode: 0o711 });
-  const path = `${dir}/control.json`;
-  if (!existsSync(path)) {
-    const ca = await createCa();
-    const config: ControlConfig = {
-      hostname: "127.0.0.1",
-      port,
-      ca,
-      identity: await issueCertificate(ca, "control"),
-      ssh: generateSshCaKeys(),
-    };
-    writeFileSync(path, JSON.stringify(config), { mode: 0o600, flag: "wx" });
-  }
-  const { ca } = ControlConfig.parse(await Bun.file(path).json());
+  const config = await ensureConfig(`${dir}/control.json`, port);
+  const agentAddress = `${HOST}:${config.port + 1}`;
   const store = openStore(`${dir}/hyperlane.db`, Date.now);
   try {
     const known = [...store.state.node.values()].find((n) => n.name === nodeName);
     const node = known?.id ?? newId("n");
-    if (!known)
-      await store.append([{ type: "v1.NodeEnrolled", subject: node, actor: "init", data: { name: nodeName, address: agentAddress } }]);
-    const admin = [...store.state.token.values()].some((t) => t.name === "admin");
-    const fresh = admin ? null : createSecret();
+    const events: NewEvent[] = [];
+    if (known?.address !== agentAddress)
+      events.push({ type: "v1.NodeEnrolled", subject: node, actor: "init", data: { name: nodeName, address: agentAddress } });
+    const fresh = secret !== undefined && findToken(store.state, secret) ? null : createSecret();
     if (fresh)
-      await store.append([
-        { type: "v1.TokenCreated", subject: newId("t"), actor: "init", data: { name: "admin", role: "admin", hash: fresh.hash } },
-      ]);
-    return { node, secret: fresh?.secret ?? null, tls: { ca: ca.cert, ...(await issueCertificate(ca, node)) } };
+      events.push({
+        type: "v1.TokenCreated",
+        subject: newId("t"),
+        actor: "init",
+        data: { name: freeName(store.state), role: "admin", hash: fresh.hash },
+      });
+    await store.append(events);
+    return {
+      url: `http://${HOST}:${config.port}`,
+      node,
+      agentAddress,
+      secret: fresh?.secret ?? null,
+      tls: { ca: config.ca.cert, ...(await issueCertificate(config.ca, node)) },
+    };
   } finally {
     store.close();
+  }
+}
+
+/** CAs and keys are made once, and never again: what they signed must stay good. */
+async function ensureConfig(path: string, port: number | undefined): Promise<ControlConfig> {
+  const before = existsSync(path) ? ControlConfig.parse(await Bun.file(path).json()) : undefined;
+  if (before && (port === undefined || port === before.port)) return before;
+  const ca = before?.ca ?? (await createCa());
+  const config: ControlConfig = {
+    hostname: HOST,
+    ca,
+    identity: before?.identity ?? (await issueCertificate(ca, "control")),
+    ssh: before?.ssh ?? generateSshCaKeys(),
+    port: port ?? DEFAULT_PORT,
+  };
+  writeFileSync(`${path}.new`, JSON.stringify(config), { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+  return config;
+}
+
+/** Whoever is root here may always have an admin token: admin, admin-2, ... */
+function freeName(state: State): string {
+  const taken = new Set([...state.token.values()].map((t) => t.name));
+  for (let n = 1; ; n++) {
+    const name = n === 1 ? "admin" : `admin-${n}`;
+    if (!taken.has(name)) return name;
   }
 }

@@ -8,7 +8,8 @@ import { ROOT, sh } from "./sh.ts";
 
 /** A folder may import itself and those listed. The longest matching folder decides; "" is the root. */
 const IMPORTS: Record<string, readonly string[]> = {
-  "": ["cli", "sdk", "contract", "control", "agent"],
+  "": ["cli", "host"],
+  host: ["cli", "sdk", "contract", "control", "agent"],
   contract: [],
   sdk: ["contract"],
   cli: ["sdk", "contract"],
@@ -22,7 +23,7 @@ const IMPORTS: Record<string, readonly string[]> = {
   "control/api": ["contract", "control/model", "control/schedule", "control/store", "control/auth", "control/agents"],
   agent: ["contract", "runtimes"],
   runtimes: [],
-  tests: ["cli", "sdk", "contract", "control", "agent", "runtimes", "scripts", ""],
+  tests: ["cli", "host", "sdk", "contract", "control", "agent", "runtimes", "scripts", ""],
   bench: ["sdk", "contract", "control", "agent", "runtimes", "tests", "scripts"],
   scripts: ["tests", "bench"],
 };
@@ -38,7 +39,7 @@ const DOORS: { what: RegExp; door: RegExp; name: string }[] = [
   {
     name: "child processes",
     what: /\bBun\.spawn|child_process|Bun\.\$/,
-    door: /^(agent\/host\/run\.ts|cli\/(commands\/ssh|terminal)\.ts|host\.ts|scripts\/|tests\/|bench\/)/,
+    door: /^(agent\/host\/run\.ts|cli\/(commands\/ssh|terminal)\.ts|host\/supervisor\.ts|scripts\/|tests\/|bench\/)/,
   },
   { name: "SQL", what: /bun:sqlite/, door: /^(control\/store\/|bench\/|tests\/)/ },
   { name: "stdout", what: /process\.stdout\.write|console\.\w+\(/, door: /^(cli\/render\/|scripts\/|tests\/|bench\/)/ },

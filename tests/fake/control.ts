@@ -32,8 +32,7 @@ export async function startFakeControl({
   log = (_: string) => {},
 } = {}): Promise<FakeControl> {
   const dir = mkdtempSync(`${tmpdir()}/hl-fake-`);
-  const [port, agentPort] = [freePort(), freePort()];
-  const made = await initControl({ dir, port, agentAddress: `127.0.0.1:${agentPort}`, nodeName: "node-1" });
+  const made = await initControl({ dir, port: freePorts(), nodeName: "node-1" });
   const host = createFakeHost();
   const lanes = createFakeLanes(host, wallClock, () => stepMs);
   const images = { remove: (name: string) => void host.images.delete(name) };
@@ -44,10 +43,10 @@ export async function startFakeControl({
       images: images as never,
       logsDir: dir,
       status: () => fakeStatus(host, { cpu, memoryMib, diskMib }),
-      tls: made.tls!,
+      tls: made.tls,
       log,
     },
-    `127.0.0.1:${agentPort}`,
+    made.agentAddress,
   );
   const control = await runControl(dir, "0.1.0", log);
   const url = `http://127.0.0.1:${control.port}`;
@@ -69,9 +68,19 @@ export async function startFakeControl({
   };
 }
 
-function freePort(): number {
-  const server = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  const { port } = server;
-  server.stop(true);
-  return port;
+/** A free port that has a free one above it. */
+function freePorts(): number {
+  const listen = (port: number) => Bun.listen({ hostname: "127.0.0.1", port, socket: { data() {} } });
+  for (;;) {
+    const first = listen(0);
+    const { port } = first;
+    try {
+      listen(port + 1).stop(true);
+      return port;
+    } catch {
+      // The one above is taken: another pair.
+    } finally {
+      first.stop(true);
+    }
+  }
 }

@@ -1,16 +1,16 @@
 /** `hyperlane`: what is done on a host. init, start, stop, status; and the two processes themselves in the foreground. */
-import { copyFileSync, existsSync, mkdirSync, rmSync, statSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { basename, dirname } from "node:path";
 import { parseArgs } from "node:util";
-import { identify, isAlive, kill, type ProcessId } from "#agent/host/process.ts";
 import { readJson, writeFileDurably } from "#agent/host/files.ts";
-import { spawnDetached } from "#agent/host/run.ts";
 import type { AgentConfig } from "#agent/main.ts";
-import { writeContext } from "#cli/config.ts";
-import { createOutput } from "#cli/render/output.ts";
+import { readContext, writeContext } from "#cli/config.ts";
+import { createOutput, type Output } from "#cli/render/output.ts";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { VERSION } from "#contract/version.ts";
+import { fromSource, logDir, ROLES, stateDir, TITLES, type Role } from "./place.ts";
+import { supervise, supervisor } from "./supervisor.ts";
 
 const HELP = `hyperlane: the control plane and the agent of this host
 
@@ -25,10 +25,6 @@ const HELP = `hyperlane: the control plane and the agent of this host
   hyperlane version
 
 State is in /var/lib/hyperlane (HYPERLANE_DIR), logs in /var/log/hyperlane.`;
-
-const dir = (): string => process.env.HYPERLANE_DIR ?? "/var/lib/hyperlane";
-const logDir = (): string => (process.env.HYPERLANE_DIR ? `${dir()}/log` : "/var/log/hyperlane");
-const ROLES = ["serve", "agent"] as const;
 
 export async function runHyperlane(argv: string[]): Promise<number> {
   const out = createOutput(argv.includes("--json"));
@@ -52,17 +48,17 @@ export async function runHyperlane(argv: string[]): Promise<number> {
       case "init":
         return await init(values, out);
       case "start":
-        return (start(out), 0);
+        return (await start(out), 0);
       case "stop":
         return (await stop(out), 0);
       case "status":
-        return status(out);
+        return await status(out);
       case "serve":
         return await foreground("serve");
       case "agent":
         return await foreground("agent");
       case "supervise":
-        return await supervise(positionals[1] as (typeof ROLES)[number]);
+        return await supervise(positionals[1] as Role);
       case "recover":
         return await recover(out);
       case "version":
@@ -81,47 +77,62 @@ export async function runHyperlane(argv: string[]): Promise<number> {
 
 type Flags = { port?: string; subnet?: string; zpool?: string; cpus?: string; guest?: string };
 
-async function init(flags: Flags, out: ReturnType<typeof createOutput>): Promise<number> {
+async function init(flags: Flags, out: Output): Promise<number> {
   if (process.getuid?.() !== 0)
     throw new HyperlaneError("FORBIDDEN", "init sets up networks and machines, so it must run as root.", { hint: "sudo hyperlane init" });
-  const port = Number(flags.port ?? 7420);
+  const [port, cpus] = [wholeNumber("port", flags.port, 1, 65534), wholeNumber("cpus", flags.cpus, 1, 4096)];
+  if (flags.subnet !== undefined && !/^\d{1,3}(\.\d{1,3}){3}\/(1[2-9]|2\d)$/.test(flags.subnet))
+    throw new HyperlaneError("INVALID", `--subnet must be an IPv4 network like 10.99.0.0/16, not "${flags.subnet}".`, { field: "subnet" });
   const { initControl } = await import("#control/init.ts");
-  await stop(out, true);
-  const agentAddress = `127.0.0.1:${port + 1}`;
-  const made = await initControl({ dir: dir(), port, agentAddress, nodeName: hostname().split(".")[0] || "node" });
-  const guestDir = `${dir()}/guest`;
+  await stop(null);
+  const made = await initControl({ dir: stateDir(), port, nodeName: hostname().split(".")[0] || "node", secret: knownSecret() });
+  const guestDir = `${stateDir()}/guest`;
   mkdirSync(guestDir, { recursive: true, mode: 0o755 });
-  const from = flags.guest ?? (fromSource() ? `${import.meta.dirname}/build/guest` : `${dirname(process.execPath)}/guest`);
+  const from = flags.guest ?? (fromSource() ? `${import.meta.dirname}/../build/guest` : `${dirname(process.execPath)}/guest`);
   for (const file of ["vmlinux", "initramfs", "debian-12.erofs"]) {
     const source = `${from}/${file}`;
     if (!existsSync(source)) continue;
     if (!existsSync(`${guestDir}/${file}`) || statSync(source).mtimeMs > statSync(`${guestDir}/${file}`).mtimeMs)
       copyFileSync(source, `${guestDir}/${file}`);
   }
-  const before = readJson(`${dir()}/agent.json`) as AgentConfig | undefined;
+  const before = readJson(`${stateDir()}/agent.json`) as AgentConfig | undefined;
   const agent: AgentConfig = {
     node: made.node,
-    address: agentAddress,
+    address: made.agentAddress,
     bridge: before?.bridge ?? "hyperlane0",
     subnet4: flags.subnet ?? before?.subnet4 ?? "10.77.0.0/16",
     zpool: flags.zpool ?? before?.zpool ?? null,
-    cpus: flags.cpus === undefined ? (before?.cpus ?? null) : Number(flags.cpus),
+    cpus: cpus ?? before?.cpus ?? null,
     guestDir,
-    tls: before?.tls ?? made.tls!,
+    tls: before?.tls ?? made.tls,
   };
-  writeFileDurably(`${dir()}/agent.json`, JSON.stringify(agent));
-  if (made.secret) out.done(`Admin token kept in ${writeContext({ url: `http://127.0.0.1:${port}`, token: made.secret })}`);
-  start(out);
-  await untilConnected(out, `http://127.0.0.1:${port}`);
+  writeFileDurably(`${stateDir()}/agent.json`, JSON.stringify(agent));
+  if (made.secret) out.done(`Admin token kept in ${writeContext({ url: made.url, token: made.secret })}`);
+  await start(out);
+  await untilConnected(out, made.url);
   out.line("→ Next: vps up api-prod");
   return 0;
 }
 
+function knownSecret(): string | undefined {
+  try {
+    return readContext().token;
+  } catch {
+    return undefined;
+  }
+}
+
+function wholeNumber(flag: string, text: string | undefined, least: number, most: number): number | undefined {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value >= least && value <= most) return value;
+  throw new HyperlaneError("INVALID", `--${flag} must be a whole number from ${least} to ${most}, not "${text}".`, { field: flag });
+}
+
 /** The first start probes for virtualization by booting a kernel, which takes seconds where it does not work. */
-async function untilConnected(out: ReturnType<typeof createOutput>, url: string): Promise<void> {
+async function untilConnected(out: Output, url: string): Promise<void> {
   const deadline = Date.now() + 60_000;
   const { createClient } = await import("#sdk/client.ts");
-  const { readContext } = await import("#cli/config.ts");
   for (;;) {
     const nodes = await createClient({ ...readContext(), url })
       .listNodes()
@@ -140,84 +151,31 @@ async function untilConnected(out: ReturnType<typeof createOutput>, url: string)
   }
 }
 
-function pidFile(role: string): string {
-  return `${dir()}/${role}.pid`;
+async function start(out: Output): Promise<void> {
+  for (const role of ROLES) if (await supervisor().start(role)) out.done(`${TITLES[role]} started`);
 }
 
-function supervisor(role: string): ProcessId | undefined {
-  const id = readJson(pidFile(role)) as ProcessId | undefined;
-  return id && isAlive(id) ? id : undefined;
-}
-
-/** How this very program is called again. */
-function self(): string[] {
-  return fromSource() ? [process.execPath, Bun.main, "hyperlane"] : [process.execPath, "hyperlane"];
-}
-
-function fromSource(): boolean {
-  return !Bun.main.startsWith("/$bunfs");
-}
-
-function start(out: ReturnType<typeof createOutput>): void {
-  mkdirSync(logDir(), { recursive: true, mode: 0o750 });
+async function stop(out: Output | null): Promise<void> {
   for (const role of ROLES) {
-    if (supervisor(role)) continue;
-    const pid = spawnDetached([...self(), "supervise", role], `${logDir()}/${role}.log`, {
-      ...(process.env.HYPERLANE_DIR && { HYPERLANE_DIR: process.env.HYPERLANE_DIR }),
-    });
-    const id = identify(pid);
-    if (id) writeFileDurably(pidFile(role), JSON.stringify(id));
-    out.done(`${role === "serve" ? "Control plane" : "Agent"} started`);
+    const ran = await supervisor().stop(role);
+    out?.done(`${TITLES[role]} ${ran ? "stopped" : "did not run"}`);
   }
 }
 
-/** Starts its role again whenever it ends, with a growing pause while it ends at once. */
-async function supervise(role: (typeof ROLES)[number]): Promise<number> {
-  let pause = 100;
-  let child: ReturnType<typeof Bun.spawn> | undefined;
-  let stopping = false;
-  process.on("SIGTERM", () => {
-    stopping = true;
-    child?.kill("SIGTERM");
-  });
-  while (!stopping) {
-    const from = Date.now();
-    child = Bun.spawn([...self(), role], { stdio: ["ignore", "inherit", "inherit"] });
-    await child.exited;
-    if (stopping) break;
-    pause = Date.now() - from > 10_000 ? 100 : Math.min(pause * 2, 10_000);
-    process.stderr.write(`${new Date().toISOString()} ${role} ended (${child.exitCode ?? child.signalCode}); again in ${pause} ms\n`);
-    await Bun.sleep(pause);
-  }
-  return 0;
+async function status(out: Output): Promise<number> {
+  const [control, agent] = await Promise.all(ROLES.map((role) => supervisor().runs(role)));
+  out.data({ control, agent });
+  for (const [name, runs] of Object.entries({ control, agent }))
+    out.line(`${name.padEnd(8)} ${runs ? "runs" : "does not run: hyperlane start"}`);
+  return control && agent ? 0 : 8;
 }
 
-async function stop(out: ReturnType<typeof createOutput>, quiet = false): Promise<void> {
-  for (const role of ROLES) {
-    const id = supervisor(role);
-    if (id) {
-      kill(id, "SIGTERM");
-      for (let i = 0; i < 500 && isAlive(id); i++) await Bun.sleep(10);
-      kill(id, "SIGKILL");
-    }
-    rmSync(pidFile(role), { force: true });
-    if (!quiet) out.done(`${role === "serve" ? "Control plane" : "Agent"} ${id ? "stopped" : "did not run"}`);
-  }
-}
-
-function status(out: ReturnType<typeof createOutput>): number {
-  const running = Object.fromEntries(ROLES.map((r) => [r === "serve" ? "control" : "agent", supervisor(r) !== undefined]));
-  out.data(running);
-  for (const [name, runs] of Object.entries(running)) out.line(`${name.padEnd(8)} ${runs ? "runs" : "does not run: hyperlane start"}`);
-  return Object.values(running).every(Boolean) ? 0 : 8;
-}
-
-async function foreground(role: (typeof ROLES)[number]): Promise<number> {
+async function foreground(role: Role): Promise<number> {
   const log = (line: string): void => void process.stderr.write(`${new Date().toISOString()} ${line}\n`);
   const part =
     role === "serve"
-      ? await (await import("#control/main.ts")).runControl(dir(), VERSION, log)
-      : await (await import("#agent/main.ts")).runAgent(dir(), VERSION, log);
+      ? await (await import("#control/main.ts")).runControl(stateDir(), VERSION, log)
+      : await (await import("#agent/main.ts")).runAgent(stateDir(), VERSION, log);
   return await new Promise((done) => {
     for (const signal of ["SIGTERM", "SIGINT"] as const)
       process.once(signal, () => {
@@ -227,10 +185,11 @@ async function foreground(role: (typeof ROLES)[number]): Promise<number> {
   });
 }
 
-async function recover(out: ReturnType<typeof createOutput>): Promise<number> {
-  if (supervisor("serve")) throw new HyperlaneError("CONFLICT", "The control plane runs.", { hint: "Stop it first: hyperlane stop" });
+async function recover(out: Output): Promise<number> {
+  if (await supervisor().runs("serve"))
+    throw new HyperlaneError("CONFLICT", "The control plane runs.", { hint: "Stop it first: hyperlane stop" });
   const { recoverDatabase } = await import("#control/store/recover.ts");
-  const done = recoverDatabase(`${dir()}/hyperlane.db`, new Date().toISOString().replace(/[:.]/g, "-"));
+  const done = recoverDatabase(`${stateDir()}/hyperlane.db`, new Date().toISOString().replace(/[:.]/g, "-"));
   out.data(done);
   out.done(`Kept ${done.kept} events up to ${done.lastAt ?? "the beginning"}; the damaged database is in ${basename(done.aside)}`);
   out.line("→ Next: hyperlane start");

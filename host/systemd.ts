@@ -1,0 +1,60 @@
+/** Control plane and agent as systemd services, so that a host that restarts brings its machines back. */
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { run } from "#agent/host/run.ts";
+import { self, type Role } from "./place.ts";
+import type { Supervisor } from "./supervisor.ts";
+
+const UNITS: Record<Role, string> = { serve: "hyperlane.service", agent: "hyperlane-agent.service" };
+
+/** sd_booted(3). */
+export function runsSystemd(): boolean {
+  return existsSync("/run/systemd/system");
+}
+
+export function unit(role: Role, program: string[]): string {
+  const what = role === "serve" ? "Hyperlane control plane" : "Hyperlane node agent";
+  return `[Unit]
+Description=${what}
+After=network.target
+
+[Service]
+ExecStart=${program.map((word) => (/\s/.test(word) ? `"${word}"` : word)).join(" ")} ${role}
+Restart=always
+RestartSec=1
+# Machines outlive their agent.
+KillMode=process
+StandardOutput=append:/var/log/hyperlane/${role}.log
+StandardError=append:/var/log/hyperlane/${role}.log
+LogsDirectory=hyperlane
+LimitNOFILE=1048576
+
+[Install]
+WantedBy=multi-user.target
+`;
+}
+
+const active = (role: Role): Promise<boolean> =>
+  run(["systemctl", "is-active", "--quiet", UNITS[role]]).then(
+    () => true,
+    () => false,
+  );
+
+export const systemd: Supervisor = {
+  async start(role) {
+    const path = `/etc/systemd/system/${UNITS[role]}`;
+    const text = unit(role, self());
+    if (!existsSync(path) || readFileSync(path, "utf8") !== text) {
+      writeFileSync(path, text);
+      await run(["systemctl", "daemon-reload"]);
+    }
+    const ran = await active(role);
+    await run(["systemctl", "enable", "--now", "--quiet", UNITS[role]]);
+    return !ran;
+  },
+  async stop(role) {
+    const ran = await active(role);
+    if (ran) await run(["systemctl", "stop", UNITS[role]]);
+    return ran;
+  },
+  runs: active,
+};
