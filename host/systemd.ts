@@ -1,7 +1,7 @@
 /** Control plane and agent as systemd services, so that a host that restarts brings its machines back. */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { run } from "#agent/host/run.ts";
-import { self, type Role } from "./place.ts";
+import { logDir, self, type Role } from "./place.ts";
 import type { Supervisor } from "./supervisor.ts";
 
 const UNITS: Record<Role, string> = { serve: "hyperlane.service", agent: "hyperlane-agent.service" };
@@ -16,6 +16,8 @@ export function unit(role: Role, program: string[]): string {
   return `[Unit]
 Description=${what}
 After=network.target
+# However often it fails: what it waits for may take long.
+StartLimitIntervalSec=0
 
 [Service]
 ExecStart=${program.map((word) => (/\s/.test(word) ? `"${word}"` : word)).join(" ")} ${role}
@@ -23,9 +25,8 @@ Restart=always
 RestartSec=1
 # Machines outlive their agent.
 KillMode=process
-StandardOutput=append:/var/log/hyperlane/${role}.log
-StandardError=append:/var/log/hyperlane/${role}.log
-LogsDirectory=hyperlane
+StandardOutput=append:${logDir()}/${role}.log
+StandardError=append:${logDir()}/${role}.log
 LimitNOFILE=1048576
 
 [Install]
@@ -48,6 +49,7 @@ export const systemd: Supervisor = {
       await run(["systemctl", "daemon-reload"]);
     }
     const ran = await active(role);
+    mkdirSync(logDir(), { recursive: true, mode: 0o750 });
     await run(["systemctl", "enable", "--now", "--quiet", UNITS[role]]);
     return !ran;
   },

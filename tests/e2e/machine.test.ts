@@ -135,6 +135,56 @@ it("an image of it is a machine of its own; names, both address families and onl
   await ok(vps("image", "rm", "site:v1"));
 });
 
+it("logs: the console, the workload, and what comes while one looks", async () => {
+  expect(await ok(vps("logs", "one", "--workload"))).toContain("Reached target");
+  await ok(vps("logs", "one", "--tail", "3"));
+  const argv = [
+    "ip",
+    "netns",
+    "exec",
+    node.ns,
+    process.execPath,
+    `${ROOT}/main.ts`,
+    "vps",
+    "logs",
+    "-f",
+    "one",
+    "--workload",
+    "--tail",
+    "0",
+  ];
+  const following = Bun.spawn(argv, { env: node.env, stdout: "pipe" });
+  await Bun.sleep(500);
+  await ok(vps("exec", "one", "--", "logger", "-t", "shop", "order 66"));
+  let seen = "";
+  for await (const bytes of following.stdout) if ((seen += Buffer.from(bytes).toString()).includes("order 66")) break;
+  following.kill();
+  expect(seen).toContain("shop");
+});
+
+it("scale takes effect with the restart it says it needs; show tells what is used", async () => {
+  expect((await vps("scale", "one", "--ram", "768M")).err).toContain("vps restart one");
+  await ok(vps("scale", "one", "--cpu", "2", "--restart"));
+  expect((await ok(vps("exec", "one", "--", "sh", "-c", "nproc; grep MemTotal /proc/meminfo"))).replace(/\s+/g, " ")).toMatch(
+    /^2 MemTotal: 7[0-9]{5} kB/,
+  );
+  expect(await ok(vps("show", "one"))).toMatch(/Used {5}RAM \d+M, disk \d+M, load/);
+});
+
+it("a full disk inside is the machine's own business", async () => {
+  await ok(vps("up", "small", "--disk", "256M", "--ram", "256M"));
+  const { code, err } = await vps("exec", "small", "--", "dd", "if=/dev/zero", "of=/root/big", "bs=1M", "count=400");
+  expect([code, err]).toEqual([1, expect.stringContaining("No space left on device")]);
+  await ok(vps("exec", "small", "--", "sh", "-c", "rm /root/big && echo fine > /root/f"));
+  await ok(vps("destroy", "small", "--yes"));
+});
+
+it("doctor says what this host has", async () => {
+  const checks = JSON.parse((await vps("doctor", "--json")).out) as { name: string; status: string; remedy: string | null }[];
+  expect(checks.find((c) => c.name === "Control plane")?.status).toBe("PASSED");
+  for (const c of checks) expect(c.status === "PASSED").toBe(c.remedy === null);
+});
+
 it("reboot and power-off from inside are what they say", async () => {
   const boot = (): Promise<string> => vps("exec", "one", "--", "cat", "/proc/sys/kernel/random/boot_id").then((r) => r.out);
   const before = await boot();
