@@ -1,7 +1,7 @@
 /** What each operation takes and gives, under the names of the operation table. */
 import { z } from "zod";
 import { Event, Image, ImageCreate, Node, Role, Snapshot, SnapshotCreate, Token, TokenCreate } from "./resources/other.ts";
-import { Machine, MachineCreate, MachineUpdate } from "./resources/machine.ts";
+import { Machine, MachineCreate, MachineStats, MachineUpdate } from "./resources/machine.ts";
 import { MACHINE_STATES, type MachineState } from "./resources/states.ts";
 import type { OperationName } from "./operations.ts";
 
@@ -13,14 +13,6 @@ const flag = z
   .transform((v) => v === "true");
 const none = z.strictObject({});
 const page = <T extends z.ZodType>(item: T) => z.object({ items: z.array(item), next: z.string().nullable() });
-const stats = z.object({
-  uptimeS: z.number(),
-  memoryMib: z.number(),
-  memoryFreeMib: z.number(),
-  load1: z.number(),
-  diskMib: z.number(),
-  diskFreeMib: z.number(),
-});
 const path = z
   .string()
   .min(1, "must not be empty")
@@ -74,7 +66,7 @@ export const SCHEMAS = {
     }),
     output: z.object({ certificate: z.string(), hostCa: z.string(), hostAlias: z.string(), expiresAt: z.int() }),
   },
-  machineStats: { output: stats },
+  machineStats: { output: MachineStats },
   machineLogs: {
     query: z.strictObject({
       follow: flag,

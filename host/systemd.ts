@@ -34,6 +34,8 @@ WantedBy=multi-user.target
 `;
 }
 
+const unitPath = (role: Role): string => `/etc/systemd/system/${UNITS[role]}`;
+
 const active = (role: Role): Promise<boolean> =>
   run(["systemctl", "is-active", "--quiet", UNITS[role]]).then(
     () => true,
@@ -42,7 +44,7 @@ const active = (role: Role): Promise<boolean> =>
 
 export const systemd: Supervisor = {
   async start(role) {
-    const path = `/etc/systemd/system/${UNITS[role]}`;
+    const path = unitPath(role);
     const text = unit(role, self());
     if (!existsSync(path) || readFileSync(path, "utf8") !== text) {
       writeFileSync(path, text);
@@ -55,7 +57,8 @@ export const systemd: Supervisor = {
   },
   async stop(role) {
     const ran = await active(role);
-    if (ran) await run(["systemctl", "stop", UNITS[role]]);
+    // Also one that waits to be started again.
+    if (existsSync(unitPath(role))) await run(["systemctl", "stop", UNITS[role]]);
     return ran;
   },
   runs: active,

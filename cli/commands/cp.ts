@@ -14,8 +14,9 @@ import {
 import { basename, dirname, join, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { HyperlaneError } from "#contract/errors.ts";
-import { decodeExit, encodeU32, F, WINDOW } from "#contract/wire/frames.ts";
+import { decodeExit, encodeU32, F } from "#contract/wire/frames.ts";
 import type { Command, Context } from "#cli/command.ts";
+import { createWindow } from "#cli/window.ts";
 import type { Stream } from "#sdk/client.ts";
 
 export const cp: Command = {
@@ -123,8 +124,7 @@ async function openCopy(
 ) {
   const exit = Promise.withResolvers<void>();
   exit.promise.catch(() => {});
-  let credit = WINDOW;
-  let wake: (() => void) | undefined;
+  const window = createWindow();
   let complaint = "";
   const stream: Stream = await client().stream(
     "machineCopy",
@@ -134,7 +134,7 @@ async function openCopy(
         if (type === F.STDOUT) data(payload);
         if (type === F.STDERR) complaint += payload.toString();
         if (type === F.STDOUT || type === F.STDERR) stream?.send(F.CREDIT, encodeU32(payload.length));
-        if (type === F.CREDIT_BACK) ((credit += payload.readUInt32LE(0)), wake?.());
+        if (type === F.CREDIT_BACK) window.credit(payload.readUInt32LE(0));
         if (type === F.EXIT) {
           const e = decodeExit(payload);
           const why = complaint.replaceAll("hyperlane-init: ", "").trim().split("\n")[0] || e.text || `exit ${e.value}`;
@@ -152,15 +152,7 @@ async function openCopy(
   );
   return {
     exit: exit.promise,
-    async write(bytes: Buffer): Promise<void> {
-      for (let at = 0; at < bytes.length;) {
-        while (credit <= 0) await new Promise<void>((go) => (wake = go));
-        const next = bytes.subarray(at, at + Math.min(16384, credit));
-        credit -= next.length;
-        at += next.length;
-        stream.send(F.STDIN, next);
-      }
-    },
+    write: (bytes: Buffer): Promise<void> => window.send(stream, bytes),
     end: () => stream.send(F.EOF, Buffer.alloc(0)),
   };
 }

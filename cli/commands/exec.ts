@@ -1,7 +1,8 @@
 import { HyperlaneError } from "#contract/errors.ts";
-import { decodeExit, encodeResize, encodeU32, exitCode, F, WINDOW } from "#contract/wire/frames.ts";
+import { decodeExit, encodeResize, encodeU32, exitCode, F } from "#contract/wire/frames.ts";
 import type { Command } from "#cli/command.ts";
 import { makeRaw } from "#cli/terminal.ts";
+import { createWindow } from "#cli/window.ts";
 import type { Stream } from "#sdk/client.ts";
 
 const SIGNALS = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const;
@@ -74,27 +75,14 @@ export const exec: Command = {
   },
 };
 
-/** stdin to the stream, never more than the window ahead of what the machine has taken. */
+/** stdin to the stream. */
 export function createPump() {
-  let credit = WINDOW;
-  let wake: (() => void) | undefined;
+  const window = createWindow();
   return {
-    credit(n: number): void {
-      credit += n;
-      wake?.();
-    },
+    credit: window.credit,
     start(stream: Stream): void {
       void (async () => {
-        for await (const piece of process.stdin) {
-          const bytes = Buffer.from(piece as Uint8Array);
-          for (let at = 0; at < bytes.length;) {
-            while (credit <= 0) await new Promise<void>((go) => (wake = go));
-            const next = bytes.subarray(at, at + Math.min(16384, credit));
-            credit -= next.length;
-            at += next.length;
-            stream.send(F.STDIN, next);
-          }
-        }
+        for await (const piece of process.stdin) await window.send(stream, piece as Uint8Array);
         stream.send(F.EOF, Buffer.alloc(0));
       })();
     },

@@ -127,3 +127,13 @@ export const MachineUpdate = z.strictObject({
   labels: Labels.optional(),
   restart: z.boolean().default(false),
 });
+
+/** What the machine itself sees. load1: the load average of a minute. */
+export const MachineStats = z.object({
+  uptimeS: z.number(),
+  memoryMib: z.number(),
+  memoryFreeMib: z.number(),
+  load1: z.number(),
+  diskMib: z.number(),
+  diskFreeMib: z.number(),
+});

@@ -6,7 +6,7 @@
  * than one already accepted is stale and ignored, so lost, doubled and reordered messages are harmless.
  */
 import { z } from "zod";
-import { Exposure, MachineSpec, Observed } from "../resources/machine.ts";
+import { Exposure, MachineSpec, MachineStats, Observed } from "../resources/machine.ts";
 import { NodeStatus } from "../resources/other.ts";
 
 /** An agent speaks this minor version and the one before. */
@@ -44,14 +44,6 @@ export const HelloReply = z.object({ protocol: Protocol, node: z.string() });
 export const ApplyRequest = z.object({ machines: z.array(Desired), removeImages: z.array(z.string()) });
 export const ApplyReply = z.object({ accepted: z.array(z.string()) });
 export const StatsRequest = z.object({ machine: z.string() });
-export const StatsReply = z.object({
-  uptimeS: z.number(),
-  memoryMib: z.number(),
-  memoryFreeMib: z.number(),
-  load1: z.number(),
-  diskMib: z.number(),
-  diskFreeMib: z.number(),
-});
 
 /**
  * full: every machine on the node, so one that is missing is absent; otherwise only those that changed.
@@ -90,7 +82,7 @@ export const SERVICE = "hyperlane.agent.v1.Agent";
 export const METHODS = {
   Hello: { request: HelloRequest, reply: HelloReply, kind: "unary" },
   Apply: { request: ApplyRequest, reply: ApplyReply, kind: "unary" },
-  Stats: { request: StatsRequest, reply: StatsReply, kind: "unary" },
+  Stats: { request: StatsRequest, reply: MachineStats, kind: "unary" },
   Observe: { request: z.object({}), reply: Observation, kind: "serverStream" },
   Open: { request: null, reply: null, kind: "bidi" },
 } as const;

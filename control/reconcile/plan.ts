@@ -114,42 +114,16 @@ function images(state: State): Action[] {
     const status = image.node === null ? null : state.node.get(image.node)?.status;
     const there = status?.images.find((i) => i.name === image.name);
     const made = image.from === null ? undefined : state.machine.get(image.from)?.observed?.images[image.id];
-    if (image.state === "creating" && made?.state === "failed")
-      actions.push({
+    const become = (state: "ready" | "failed", digest: string, bytes: number, reason: string | null): void =>
+      void actions.push({
         kind: "append",
-        event: fact("v1.ImageObserved", image.id, {
-          name: image.name,
-          node: image.node!,
-          state: "failed",
-          digest: "",
-          bytes: 0,
-          reason: made.reason,
-        }),
+        event: fact("v1.ImageObserved", image.id, { name: image.name, node: image.node!, state, digest, bytes, reason }),
       });
-    else if (image.state === "creating" && there)
-      actions.push({
-        kind: "append",
-        event: fact("v1.ImageObserved", image.id, {
-          name: image.name,
-          node: image.node!,
-          state: "ready",
-          digest: there.digest,
-          bytes: there.bytes,
-          reason: null,
-        }),
-      });
-    else if (image.state === "creating" && !state.machine.has(image.from ?? ""))
-      actions.push({
-        kind: "append",
-        event: fact("v1.ImageObserved", image.id, {
-          name: image.name,
-          node: image.node!,
-          state: "failed",
-          digest: "",
-          bytes: 0,
-          reason: "the machine it was to be made from is gone",
-        }),
-      });
+    if (image.state === "creating") {
+      if (made?.state === "failed") become("failed", "", 0, made.reason);
+      else if (there) become("ready", there.digest, there.bytes, null);
+      else if (!state.machine.has(image.from ?? "")) become("failed", "", 0, "the machine it was to be made from is gone");
+    }
     if (image.state === "removing" && status)
       actions.push(
         there

@@ -51,6 +51,22 @@ export function fakeStatus(host: FakeHost, size: { cpu: number; memoryMib: numbe
   };
 }
 
+function fresh(desired: Desired): FakeRecord {
+  return {
+    desired,
+    phase: "stopped",
+    epoch: 0,
+    exit: null,
+    reason: null,
+    steps: [],
+    snapshots: {},
+    images: {},
+    restoredEpoch: 0,
+    pid: null,
+    stopping: false,
+  };
+}
+
 /** An agent's lanes on that host. stepMs: how long each step takes. */
 export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => number) {
   const listeners = new Set<(id: string) => void>();
@@ -202,35 +218,10 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
       if (desired.revision < (r?.desired ?? removed.get(desired.id) ?? desired).revision) return;
       if (r) r.desired = desired;
       else if (desired.power === "absent") {
-        const gone: FakeRecord = {
-          desired,
-          phase: "absent",
-          epoch: desired.epoch,
-          exit: null,
-          reason: null,
-          steps: [],
-          snapshots: {},
-          images: {},
-          restoredEpoch: 0,
-          pid: null,
-          stopping: false,
-        };
+        const gone: FakeRecord = { ...fresh(desired), phase: "absent", epoch: desired.epoch };
         removed.set(desired.id, observed(gone));
         return tell(desired.id);
-      } else
-        host.records.set(desired.id, {
-          desired,
-          phase: "stopped",
-          epoch: 0,
-          exit: null,
-          reason: null,
-          steps: [],
-          snapshots: {},
-          images: {},
-          restoredEpoch: 0,
-          pid: null,
-          stopping: false,
-        });
+      } else host.records.set(desired.id, fresh(desired));
       heard.add(desired.id);
       tell(desired.id);
       void run(desired.id);
