@@ -53,11 +53,14 @@ export async function runAgent(dir: string, version: string, log: (line: string)
   };
   mkdirSync(paths.runDir, { recursive: true, mode: 0o711 });
   const kernel = guestKernel(config.guestDir);
+  // Probing boots a kernel, which takes its time: the rest goes on meanwhile.
+  const probing = accelerate(dir, kernel);
+  probing.catch(() => {});
   const images = openImages(`${dir}/images`);
   if (existsSync(`${config.guestDir}/debian-12.erofs`)) await images.importFile("debian:12", `${config.guestDir}/debian-12.erofs`);
   const storage = await openStorage(paths.disksDir, config.zpool);
   const network = await openNetwork({ bridge: config.bridge, subnet4: config.subnet4, prefix6: prefix6Of(config.node) });
-  const accelerator = await accelerate(dir, kernel);
+  const accelerator = await probing;
   log(`Machines run on ${accelerator.accelerator}: ${accelerator.reason}.`);
   const runtime = openRuntime(config.node);
   const lanes = openLanes({
