@@ -1,5 +1,5 @@
 /** `hyperlane`: what is done on a host. init, start, stop, status; and the two processes themselves in the foreground. */
-import { copyFileSync, existsSync, mkdirSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { basename, dirname } from "node:path";
 import { parseArgs } from "node:util";
@@ -88,13 +88,17 @@ async function init(flags: Flags, out: Output): Promise<number> {
   const made = await initControl({ dir: stateDir(), port, nodeName: hostname().split(".")[0] || "node", secret: knownSecret() });
   const guestDir = `${stateDir()}/guest`;
   mkdirSync(guestDir, { recursive: true, mode: 0o755 });
-  const from = flags.guest ?? (fromSource() ? `${import.meta.dirname}/../build/guest` : `${dirname(process.execPath)}/guest`);
   for (const file of ["vmlinux", "initramfs", "debian-12.erofs"]) {
-    const source = `${from}/${file}`;
-    if (!existsSync(source)) continue;
-    if (!existsSync(`${guestDir}/${file}`) || statSync(source).mtimeMs > statSync(`${guestDir}/${file}`).mtimeMs)
-      copyFileSync(source, `${guestDir}/${file}`);
+    const source = guestFile(flags.guest, file);
+    const target = `${guestDir}/${file}`;
+    if (!source || (existsSync(target) && isSame(source, target))) continue;
+    await Bun.write(`${target}.new`, Bun.file(source));
+    renameSync(`${target}.new`, target);
   }
+  if (!existsSync(`${guestDir}/vmlinux`))
+    throw new HyperlaneError("NOT_FOUND", "The guest's kernel is neither beside this program nor in it.", {
+      hint: "`./quickstart` makes it; then: hyperlane init --guest build/guest",
+    });
   const before = readJson(`${stateDir()}/agent.json`) as AgentConfig | undefined;
   const agent: AgentConfig = {
     node: made.node,
@@ -112,6 +116,22 @@ async function init(flags: Flags, out: Output): Promise<number> {
   await untilConnected(out, made.url);
   out.line("→ Next: vps up api-prod");
   return 0;
+}
+
+/** Where a file of the guest comes from: the folder that was named, the sources, beside the program, or inside it. */
+function guestFile(named: string | undefined, file: string): string | undefined {
+  const folders =
+    named !== undefined
+      ? [named]
+      : fromSource()
+        ? [`${import.meta.dirname}/../build/guest`]
+        : [`${dirname(process.execPath)}/guest`, "/$bunfs/root"];
+  return folders.map((folder) => `${folder}/${file}`).find((path) => existsSync(path));
+}
+
+/** By content: a file inside the program has no date. */
+function isSame(a: string, b: string): boolean {
+  return statSync(a).size === statSync(b).size && Bun.hash(readFileSync(a)) === Bun.hash(readFileSync(b));
 }
 
 function knownSecret(): string | undefined {

@@ -1,21 +1,32 @@
-/** build/hyperlane: the one executable, with `vps` and `hyperlane-agent` as names of it. */
-import { rmSync, symlinkSync } from "node:fs";
-import { ROOT, sh } from "./sh.ts";
+/**
+ * The one executable, with `vps` and `hyperlane-agent` as names of it. `build` makes build/hyperlane, which takes the
+ * guest's files from build/guest; `release` makes build/release/hyperlane with kernel, initramfs and image inside.
+ */
+import { existsSync, mkdirSync, rmSync, symlinkSync } from "node:fs";
+import { ROOT, sh, step } from "./sh.ts";
+import { buildGuest, GUEST_FILES, OUT } from "./guest.ts";
+import { buildKernel } from "./kernel.ts";
 
 export async function buildExecutable(): Promise<void> {
-  const out = `${ROOT}/build`;
-  await sh([
-    process.execPath,
-    "build",
-    "--compile",
-    "--bytecode",
-    "--minify",
-    "--format=esm",
-    "--splitting",
-    `${ROOT}/main.ts`,
-    "--outfile",
-    `${out}/hyperlane`,
-  ]);
+  await compile(`${ROOT}/build`, []);
+}
+
+export async function buildRelease(): Promise<void> {
+  if (!existsSync(`${OUT}/vmlinux.config`)) await buildKernel();
+  await buildGuest();
+  mkdirSync(`${ROOT}/build/release`, { recursive: true });
+  await step("executable", () =>
+    compile(
+      `${ROOT}/build/release`,
+      GUEST_FILES.map((f) => `--asset=${OUT}/${f}`),
+    ),
+  );
+}
+
+/** assets: flags that put files inside; the program finds them by name below /$bunfs/root. */
+async function compile(out: string, assets: string[]): Promise<void> {
+  const flags = ["--compile", "--bytecode", "--minify", "--format=esm", "--splitting"];
+  await sh([process.execPath, "build", ...flags, ...assets, `${ROOT}/main.ts`, "--outfile", `${out}/hyperlane`]);
   for (const name of ["vps", "hyperlane-agent"]) {
     rmSync(`${out}/${name}`, { force: true });
     symlinkSync("hyperlane", `${out}/${name}`);

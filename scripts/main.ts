@@ -2,7 +2,7 @@
 import { benchBoot } from "#bench/boot.ts";
 import { benchCli } from "#bench/cli.ts";
 import { benchControl } from "#bench/control.ts";
-import { buildExecutable } from "./build.ts";
+import { buildExecutable, buildRelease } from "./build.ts";
 import { buildGuest } from "./guest.ts";
 import { buildKernel } from "./kernel.ts";
 import { runSimulation } from "./sim.ts";
@@ -12,6 +12,7 @@ const COMMANDS: Record<string, () => Promise<void>> = {
   guest: buildGuest,
   kernel: buildKernel,
   build: buildExecutable,
+  release: buildRelease,
   sim: runSimulation,
   tidy: runTidy,
   "bench-boot": benchBoot,
