@@ -27,11 +27,10 @@ export async function waitFor(client: Client, id: string, out: Output, done: (ma
       close: () => wake.resolve(),
     },
   );
-  const spin = setInterval(
-    () =>
-      last && out.progress(`${FRAMES[(frame = (frame + 1) % FRAMES.length)]} ${last.state} ${((Date.now() - started) / 1000).toFixed(1)}s`),
-    FRAME_MS,
-  );
+  const spin = setInterval(() => {
+    frame = (frame + 1) % FRAMES.length;
+    if (last) out.progress(`${FRAMES[frame]} ${doing(last)} ${((Date.now() - started) / 1000).toFixed(1)}s`);
+  }, FRAME_MS);
   const leave = (): void => {
     out.note(`Left to go on: \`vps show ${last?.name ?? id}\` tells how far it is.`);
     process.exit(130);
@@ -67,4 +66,10 @@ export async function waitFor(client: Client, id: string, out: Output, done: (ma
     process.off("SIGINT", leave);
     stream.close();
   }
+}
+
+/** What goes on with it, in a word: its state, or more nearly what its node is doing. */
+function doing({ destroying, observed, state }: Machine): string {
+  if (destroying) return "destroying";
+  return observed && ["preparing", "starting", "stopping"].includes(observed.phase) ? observed.phase : state;
 }

@@ -114,7 +114,12 @@ export const SCHEMAS = {
   removeImage: { output: Image },
   listNodes: { output: page(Node) },
   listEvents: {
-    query: z.strictObject({ after: z.coerce.number().int().min(0).default(0), limit: count(1000, 100), subject: z.string().optional() }),
+    query: z.strictObject({
+      after: z.coerce.number().int().min(0).default(0),
+      limit: count(1000, 100),
+      subject: z.string().optional(),
+      last: z.coerce.number().int().min(1).max(1000).optional(),
+    }),
     output: page(Event),
   },
   watchEvents: { query: z.strictObject({ after: z.coerce.number().int().min(0).optional() }), output: z.unknown() },

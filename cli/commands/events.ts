@@ -3,20 +3,23 @@ import { formatMib } from "#contract/size.ts";
 import type { Machine, Observed } from "#contract/resources/machine.ts";
 import { type Command } from "#cli/command.ts";
 
+const RECENT = 100;
+
 export const events: Command = {
   name: "events",
   usage: "vps events",
-  summary: "What happened, oldest first",
+  summary: "What happened last, oldest first",
   examples: ["vps events", "vps events -f --json | jq .type", "vps events --machine api-prod"],
   args: [0, 0],
   flags: {
     follow: { type: "boolean", short: "f", help: "Go on as more comes" },
+    all: { type: "boolean", help: "From the beginning, not only the last 100" },
     machine: { type: "string", value: "NAME", help: "Only of this machine" },
     json: { type: "boolean", help: "One JSON object a line" },
   },
   async run({ client, flags, out }) {
     type E = { seq: number; at: number; type: string; subject: string; actor: string; data: unknown };
-    const names = new Map<string, string>();
+    const names = new Map(flags.json ? [] : (await client().listMachines({ query: { limit: 1000 } })).items.map((m) => [m.id, m.name]));
     const print = (e: E): void => {
       if (flags.json) return out.ndjson(e);
       const { name } = e.data as { name?: unknown };
@@ -25,12 +28,13 @@ export const events: Command = {
         `${new Date(e.at).toISOString()}  ${String(e.seq).padStart(6)}  ${(names.get(e.subject) ?? e.subject).padEnd(16)}  ${e.type.replace(/^v\d+\./, "").padEnd(22)}  ${describe(e.data)}`.trimEnd(),
       );
     };
+    const subject = flags.machine as string | undefined;
     let after = "0";
-    for (;;) {
-      const page = await client().listEvents({ query: { after, limit: 1000, subject: flags.machine as string | undefined } });
+    for (let more = true; more;) {
+      const page = await client().listEvents({ query: flags.all ? { after, limit: 1000, subject } : { last: RECENT, subject } });
       (page.items as E[]).forEach(print);
       if (page.items.length) after = String(page.items.at(-1)!.seq);
-      if (page.next === null) break;
+      more = flags.all === true && page.next !== null;
     }
     if (after === "0" && flags.machine !== undefined)
       out.note(`No events of "${flags.machine as string}": a machine that is gone is known by its id only.`);

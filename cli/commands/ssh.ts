@@ -48,7 +48,8 @@ export const ssh: Command = {
   complete: "machine",
   async run({ client, args, rest }) {
     const name = args[0]!;
-    await trustHosts(client, name);
+    // What is wrong with the machine is better said here than by OpenSSH's "connection closed".
+    keepHostCa((await client().sshCertificate({ params: { machine: name }, body: { publicKey: createKey().publicLine } })).hostCa);
     const { flags: sshFlags, command } = splitSshWords(rest);
     const argv = ["ssh", "-F", "none", ...options(self()).flatMap((o) => ["-o", o.replace(" ", "=")]), ...sshFlags, "--", name, ...command];
     const program = Bun.which("ssh");
@@ -70,9 +71,8 @@ export function splitSshWords(words: string[]): { flags: string[]; command: stri
   return { flags: words.slice(0, at), command: words.slice(words[at] === "--" ? at + 1 : at) };
 }
 
-/** The CA that vouches for machines. Read once and kept: it changes only with the control plane. */
-async function trustHosts(client: Parameters<Command["run"]>[0]["client"], name: string): Promise<void> {
-  const { hostCa } = await client().sshCertificate({ params: { machine: name }, body: { publicKey: createKey().publicLine } });
+/** The CA that vouches for machines, where OpenSSH looks for it. It changes only with the control plane. */
+function keepHostCa(hostCa: string): void {
   const line = `@cert-authority * ${hostCa}\n`;
   const path = join(configDir(), "known_hosts");
   if (existsSync(path) && readFileSync(path, "utf8") === line) return;
@@ -90,7 +90,8 @@ export const sshProxy: Command = {
   async run({ client, args, out }) {
     const name = args[0]!;
     const key = createKey();
-    const { certificate } = await client().sshCertificate({ params: { machine: name }, body: { publicKey: key.publicLine } });
+    const { certificate, hostCa } = await client().sshCertificate({ params: { machine: name }, body: { publicKey: key.publicLine } });
+    keepHostCa(hostCa);
     const agent = await serveAgent(join(runtimeDir(), `${name}.sock`), key, certificate);
     const done = Promise.withResolvers<number>();
     const pump = createPump();
@@ -137,8 +138,6 @@ export const sshConfig: Command = {
   async run({ client, args, out }) {
     const { items } = await client().listMachines({ query: { limit: 1000 } });
     const machines = args[0] === undefined ? items : [await client().getMachine({ params: { machine: args[0] } })];
-    const running = machines.find((m) => m.state === "running");
-    if (running) await trustHosts(client, running.name);
     if (!machines.length)
       throw new HyperlaneError("NOT_FOUND", "There are no machines to write a configuration for.", { hint: "Make one: vps up api-prod" });
     out.line(`Host ${machines.map((m) => m.name).join(" ")}`);

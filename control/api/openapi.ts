@@ -105,7 +105,7 @@ export function openapiPage(version: string): string {
 :root{color-scheme:light dark;font:15px/1.5 system-ui,sans-serif}body{max-width:60rem;margin:2rem auto;padding:0 1rem}code,pre{font:13px ui-monospace,monospace}
 summary{cursor:pointer;padding:.35rem 0;display:flex;gap:.75rem;align-items:baseline;flex-wrap:wrap}summary b{width:4.2rem;font:600 12px ui-monospace,monospace}summary span{opacity:.7}details{border-bottom:1px solid #8884}
 pre{overflow:auto;background:#8881;padding:.75rem;border-radius:6px;max-height:24rem}.GET{color:#2a8}.POST{color:#37c}.PATCH{color:#a70}.DELETE{color:#c44}table{border-collapse:collapse}td,th{padding:.2rem .75rem .2rem 0;text-align:left}</style>
-<h1>Hyperlane API</h1><p>Version ${escape(version)}. Send <code>Authorization: Bearer TOKEN</code>; the machine-readable form is <a href="/v1/openapi.json">/v1/openapi.json</a>. Every mutating call takes an <code>Idempotency-Key</code> header.</p>
+<h1>Hyperlane API</h1><p>Version ${escape(version)}. Send <code>Authorization: Bearer TOKEN</code>; the machine-readable form is <code>/v1/openapi.json</code>, with the token. Every mutating call takes an <code>Idempotency-Key</code> header.</p>
 ${rows.join("\n")}<h2>Errors</h2><p>A refused call answers <code>{code, message, hint, field?}</code> and changes nothing.</p><table><tr><th>Code</th><th>HTTP</th><th>Exit</th><th>What to do</th></tr>${errors.join("")}</table></html>`;
 }
 

@@ -102,6 +102,7 @@ export const resourceHandlers: Pick<Handlers, Names> = {
   listNodes: ({ store }) => ({ items: [...store.state.node.values()], next: null }),
   listEvents({ store }, { query }) {
     const subject = query.subject === undefined ? undefined : (store.state.names.get(query.subject) ?? query.subject);
+    if (query.last !== undefined) return { items: store.lastEvents(query.last, subject), next: null };
     const items = store.events(query.after, query.limit, subject);
     return { items, next: items.length === query.limit ? String(items.at(-1)!.seq) : null };
   },

@@ -111,6 +111,14 @@ export function openStore(path: string, now: () => number, defer: (flush: () => 
         .all({ $after: after, $limit: limit, ...(subject !== undefined && { $subject: subject }) });
       return (rows as Row[]).map(fromRow);
     },
+    /** The last ones, oldest first. */
+    lastEvents(limit: number, subject?: string): StoredEvent[] {
+      const where = subject === undefined ? "" : "WHERE subject = $subject";
+      const rows = db
+        .query(`SELECT * FROM events ${where} ORDER BY seq DESC LIMIT $limit`)
+        .all({ $limit: limit, ...(subject !== undefined && { $subject: subject }) });
+      return (rows as Row[]).map(fromRow).reverse();
+    },
     answerFor(key: string): Idempotent | undefined {
       return (answers.find((a) => a.key === key) ??
         db.query("SELECT key, fingerprint, status, body FROM idempotency WHERE key = ?").get(key) ??
