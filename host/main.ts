@@ -11,6 +11,7 @@ import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { VERSION } from "#contract/version.ts";
 import { fromSource, logDir, ROLES, stateDir, TITLES, type Role } from "./place.ts";
 import { supervise, supervisor } from "./supervisor.ts";
+import { uninstall } from "./uninstall.ts";
 
 const HELP = `hyperlane: the control plane and the agent of this host
 
@@ -22,6 +23,7 @@ const HELP = `hyperlane: the control plane and the agent of this host
   hyperlane serve      The control plane, in the foreground
   hyperlane agent      The agent, in the foreground
   hyperlane recover    After a damaged database: go back to the last good event
+  hyperlane uninstall  Destroy every machine and remove all of it from this host; asks, or --yes
   hyperlane version
 
 State is in /var/lib/hyperlane (HYPERLANE_DIR), logs in /var/log/hyperlane.`;
@@ -39,6 +41,7 @@ export async function runHyperlane(argv: string[]): Promise<number> {
         cpus: { type: "string" },
         guest: { type: "string" },
         json: { type: "boolean" },
+        yes: { type: "boolean", short: "y" },
         help: { type: "boolean", short: "h" },
         to: { type: "string" },
       },
@@ -61,6 +64,8 @@ export async function runHyperlane(argv: string[]): Promise<number> {
         return await supervise(positionals[1] as Role);
       case "recover":
         return await recover(out);
+      case "uninstall":
+        return await uninstall(out, values.yes === true);
       case "version":
         return (out.line(`hyperlane ${VERSION}`), 0);
       default:

@@ -1,5 +1,5 @@
 /** Control plane and agent as systemd services, so that a host that restarts brings its machines back. */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { run } from "#agent/host/run.ts";
 import { logDir, self, type Role } from "./place.ts";
 import type { Supervisor } from "./supervisor.ts";
@@ -63,3 +63,13 @@ export const systemd: Supervisor = {
   },
   runs: active,
 };
+
+export async function removeUnits(): Promise<void> {
+  if (!runsSystemd() || process.env.HYPERLANE_DIR) return;
+  for (const role of ["serve", "agent"] as const) {
+    if (!existsSync(unitPath(role))) continue;
+    await run(["systemctl", "disable", "--quiet", UNITS[role]]);
+    rmSync(unitPath(role));
+  }
+  await run(["systemctl", "daemon-reload"]);
+}

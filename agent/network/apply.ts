@@ -6,6 +6,8 @@ import { gateway4, gateway6, overlaps4, prefixLength4, renderRules, tapName, typ
 
 export type Network = Awaited<ReturnType<typeof openNetwork>>;
 
+const TAP = /^hl-[a-z0-9]{12}$/;
+
 export async function openNetwork(network: NodeNetwork) {
   await checkConflicts(network);
   await makeBridge(network);
@@ -29,7 +31,7 @@ export async function openNetwork(network: NodeNetwork) {
     /** Ids of machines that have a TAP. */
     attached: (): string[] =>
       readdirSync("/sys/class/net")
-        .filter((n) => /^hl-[a-z0-9]{12}$/.test(n))
+        .filter((n) => TAP.test(n))
         .map((n) => `m-${n.slice(3)}`),
     /** Brings the rules to what these machines need. Calls are applied in order. */
     setRules(machines: readonly MachineNetwork[]): Promise<void> {
@@ -43,14 +45,14 @@ export async function openNetwork(network: NodeNetwork) {
         });
       return queue;
     },
-    /** Leaves nothing behind. */
-    async remove(): Promise<void> {
-      await run(["nft", "delete", "table", "inet", "hyperlane"]).catch(() => {});
-      await run(["nft", "delete", "table", "bridge", "hyperlane"]).catch(() => {});
-      for (const id of this.attached()) await this.detach(id);
-      await run(["ip", "link", "delete", network.bridge]).catch(() => {});
-    },
   };
+}
+
+/** Takes away all that a node's network is made of. */
+export async function removeNetwork(bridge: string): Promise<void> {
+  for (const family of ["inet", "bridge"]) await run(["nft", "delete", "table", family, "hyperlane"]).catch(() => {});
+  for (const tap of readdirSync("/sys/class/net").filter((n) => TAP.test(n))) await run(["ip", "link", "delete", tap]);
+  if (existsSync(`/sys/class/net/${bridge}`)) await run(["ip", "link", "delete", bridge]);
 }
 
 async function checkConflicts(network: NodeNetwork): Promise<void> {

@@ -88,7 +88,7 @@ async function copyOut({ client }: Context, machine: string, from: string, to: s
   for await (const entry of reader) {
     const { name, type = "file", mode = 0o644, linkname = "" } = entry.header;
     const target = safeTarget(root, into ? name : name.split("/").slice(1).join("/"));
-    if (type === "directory") mkdirSync(target, { recursive: true, mode: mode | 0o700 });
+    if (type === "directory") mkdirSync(target, { recursive: true, mode: (mode & 0o777) | 0o700 });
     else if (type === "symlink") {
       rmSync(target, { force: true });
       symlinkSync(linkname, target);
@@ -111,7 +111,8 @@ export function safeTarget(root: string, name: string): string {
     });
   };
   if (target !== root && !target.startsWith(root + sep)) refuse();
-  for (let at = dirname(target); at.length > root.length; at = dirname(at)) if (existsSync(at) && lstatSync(at).isSymbolicLink()) refuse();
+  for (let at = dirname(target); at.length > root.length; at = dirname(at))
+    if (lstatSync(at, { throwIfNoEntry: false })?.isSymbolicLink()) refuse();
   return target;
 }
 

@@ -22,6 +22,17 @@ it("up gives a machine that answers over SSH, and says so as promised", async ()
   expect((await ok(vps("ssh", "one", "--", "hostname"))).trim()).toBe("one");
 });
 
+it("the VMM is nobody: a user of its own, no capabilities, seccomp, its own limits", async () => {
+  const { id, observed } = await node.machine("one");
+  const status = readFileSync(`/proc/${observed!.pid}/status`, "utf8");
+  expect(status).toMatch(/^Uid:\t(9\d{5})\t\1\t\1\t\1$/m);
+  expect(status).toMatch(/^CapEff:\t0{16}$/m);
+  expect(status).toMatch(/^NoNewPrivs:\t1$/m);
+  expect(status).toMatch(/^Seccomp:\t2$/m);
+  if (node.limits) expect(readFileSync(`/proc/${observed!.pid}/cgroup`, "utf8")).toContain(`.${id}`);
+  expect(readFileSync(`/proc/${observed!.pid}/comm`, "utf8")).toBe("hl-one\n");
+});
+
 it("exec passes on stdout, stderr, stdin and the exit code", async () => {
   expect(await vps("exec", "one", "--", "sh", "-c", "echo out; echo err >&2; exit 7")).toEqual({ code: 7, out: "out\n", err: "err\n" });
   const big = "x".repeat(1_000_000);

@@ -28,7 +28,11 @@ export async function startNode(name: string) {
     return { code, out, err };
   }
   const vps = (...args: string[]): Promise<Ran> => sh([process.execPath, `${ROOT}/main.ts`, "vps", ...args]);
-  const host = (...args: string[]): Promise<Ran> => sh([process.execPath, `${ROOT}/main.ts`, "hyperlane", ...args]);
+  // `ip netns exec` shows a sysfs of its own, without the host's control groups: they are carried over, so that limits are real.
+  const cgroups = `/run/hl-cgroups-${name}-${process.pid}`;
+  const program = [process.execPath, `${ROOT}/main.ts`, "hyperlane"];
+  const host = (...args: string[]): Promise<Ran> =>
+    sh(["sh", "-c", `mount --rbind ${cgroups} /sys/fs/cgroup 2>/dev/null; exec "$@"`, "sh", ...program, ...args]);
   const ok = async (result: Promise<Ran>): Promise<string> => {
     const { code, out, err } = await result;
     if (code !== 0) throw new Error(`exit ${code}\n${out}${err}`);
@@ -41,11 +45,16 @@ export async function startNode(name: string) {
     return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ")[0]);
   };
 
+  const limits =
+    (await Bun.$`mkdir ${cgroups} && mount --rbind /sys/fs/cgroup ${cgroups} && mount --make-rslave ${cgroups}`.quiet().nothrow())
+      .exitCode === 0;
+  if (!limits) console.log(`SKIP tests/e2e/${name}, limits only: control groups cannot be carried into a network namespace here`);
   await Bun.$`ip netns add ${ns} && ip -n ${ns} link set lo up`.quiet();
   await ok(host("init", "--guest", `${ROOT}/build/guest`, "--cpus", "8"));
   return {
     ns,
     env,
+    limits,
     home,
     state: `${home}/state`,
     sh,
@@ -65,17 +74,17 @@ export async function startNode(name: string) {
           );
       }
     },
-    /** Destroys what is left, and says what that leaves on the host. */
+    /** Uninstalls, and says what that leaves on the host. */
     async close(): Promise<string[]> {
-      const names = (await vps("list", "-q")).out.split("\n").filter(Boolean);
-      await Promise.all(names.map((m) => vps("destroy", m, "--yes", "--if-exists")));
-      const left: string[] = [];
-      if ((await sh(["ip", "-br", "link"])).out.includes("hl-")) left.push("a TAP");
-      for (const sub of ["machines", "disks", "logs"])
-        if (existsSync(`${home}/state/${sub}`))
-          for (const f of new Bun.Glob("m-*").scanSync({ cwd: `${home}/state/${sub}`, onlyFiles: false })) left.push(`${sub}/${f}`);
-      await host("stop");
-      await Bun.$`ip netns del ${ns}`.quiet();
+      const { node } = JSON.parse(readFileSync(`${home}/state/agent.json`, "utf8")) as { node: string };
+      await ok(host("uninstall", "--yes"));
+      const left = (await sh(["ip", "-br", "link"])).out.split("\n").filter((l) => /^(hl-|hyperlane)/.test(l));
+      left.push(...(await sh(["nft", "list", "tables"])).out.split("\n").filter((l) => l.includes("hyperlane")));
+      left.push(...(await sh(["pgrep", "-fa", `${node}/m-`])).out.split("\n").filter((l) => l && !l.includes("pgrep")));
+      left.push(...[`${home}/state`, `/run/hyperlane/${node}`, `${home}/.config/hyperlane/config.json`].filter(existsSync));
+      left.push(...(await Bun.$`find /sys/fs/cgroup -name ${`${node}.m-*`}`.text()).split("\n").filter(Boolean));
+      await Bun.$`ip netns del ${ns} `.quiet();
+      await Bun.$`umount -R ${cgroups}; rmdir ${cgroups}`.quiet().nothrow();
       rmSync(home, { recursive: true, force: true });
       return left;
     },
