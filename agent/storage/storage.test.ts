@@ -1,6 +1,6 @@
 /** One suite for every kind of storage that this host has. */
 import { afterAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { run, which } from "#agent/host/run.ts";
 import { openStorage, type Storage } from "./storage.ts";
@@ -56,6 +56,38 @@ async function suite(open: () => Promise<Storage>): Promise<void> {
 
 describe("storage", () => {
   test.skipIf(!root)("plain files", () => suite(() => openStorage(`${dir}/files`, null)), 60_000);
+
+  const xfs = root && which("mkfs.xfs") !== null && readFileSync("/proc/filesystems", "utf8").includes("\txfs\n");
+  if (!xfs) console.log("SKIP agent/storage with reflinks: it needs root, xfsprogs and XFS in the kernel");
+  test.skipIf(!xfs)(
+    "files that share their blocks (XFS)",
+    async () => {
+      mkdirSync(`${dir}/xfs`);
+      writeFileSync(`${dir}/xfs.img`, "");
+      truncateSync(`${dir}/xfs.img`, 2 * 2 ** 30);
+      await run(["mkfs.xfs", "-q", `${dir}/xfs.img`]);
+      await run(["mount", "-o", "loop", `${dir}/xfs.img`, `${dir}/xfs`]);
+      try {
+        expect((await openStorage(`${dir}/xfs/disks`, null)).kind).toBe("reflink");
+        await suite(() => openStorage(`${dir}/xfs/disks`, null));
+      } finally {
+        await run(["umount", `${dir}/xfs`]);
+      }
+    },
+    60_000,
+  );
+
+  test.skipIf(!root)("a disk that would not fit is refused before anything is made", async () => {
+    mkdirSync(`${dir}/tiny`);
+    await run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", `${dir}/tiny`]);
+    try {
+      const s = await openStorage(`${dir}/tiny/disks`, null);
+      await expect(s.createDisk(id, 32, 65534)).rejects.toMatchObject({ code: "NO_SPACE" });
+      expect(s.list()).toEqual([]);
+    } finally {
+      await run(["umount", `${dir}/tiny`]);
+    }
+  });
 
   const zfs = root && which("zfs-fuse") !== null && existsSync("/dev/fuse");
   if (!zfs) console.log("SKIP agent/storage on ZFS: it needs root, zfs-fuse and /dev/fuse");

@@ -45,21 +45,19 @@ const RESERVE_MIB = 512;
 export async function openStorage(dir: string, pool: string | null): Promise<Storage> {
   mkdirSync(dir, { recursive: true, mode: 0o711 });
   if (pool !== null) return await openZfs(dir, pool);
-  const reflink = await run(["cp", "--reflink=always", "/dev/null", `${dir}/.reflink`]).then(
-    () => probeReflink(dir),
-    () => false,
-  );
-  rmSync(`${dir}/.reflink`, { force: true });
+  const reflink = await probeReflink(dir);
   return fileStorage(dir, reflink ? "reflink" : "sparse");
 }
 
+/** Found by trying: whether a copy here can share the blocks of what it is copied from. */
 async function probeReflink(dir: string): Promise<boolean> {
-  await Bun.write(`${dir}/.reflink`, "x".repeat(8192));
-  const works = await run(["cp", "--reflink=always", `${dir}/.reflink`, `${dir}/.reflink2`]).then(
+  const [from, to] = [`${dir}/.reflink`, `${dir}/.reflink2`];
+  await Bun.write(from, "x".repeat(8192));
+  const works = await run(["cp", "--reflink=always", from, to]).then(
     () => true,
     () => false,
   );
-  rmSync(`${dir}/.reflink2`, { force: true });
+  for (const path of [from, to]) rmSync(path, { force: true });
   return works;
 }
 
@@ -92,7 +90,9 @@ function fileStorage(dir: string, kind: "reflink" | "sparse"): Storage {
   const copy = async (from: string, to: string): Promise<void> => {
     const usedMib = Math.ceil((statSync(from).blocks * 512) / 2 ** 20);
     if (kind === "sparse") checkSpace(dir, usedMib, "The copy");
-    await run(["cp", "--reflink=auto", "--sparse=always", "--preserve=mode,ownership", from, `${to}.new`], { timeoutMs: 600_000 });
+    // auto, since an exported disk may go to another file system.
+    const how = kind === "reflink" ? "--reflink=auto" : "--sparse=always";
+    await run(["cp", how, "--preserve=mode,ownership", from, `${to}.new`], { timeoutMs: 600_000 });
     await run(["sync", "--", `${to}.new`]);
     renameSync(`${to}.new`, to);
   };
