@@ -1,5 +1,5 @@
 /** `hyperlane`: what is done on a host. init, start, stop, status; and the two processes themselves in the foreground. */
-import { existsSync, mkdirSync, readFileSync, renameSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { basename, dirname } from "node:path";
 import { parseArgs } from "node:util";
@@ -88,6 +88,19 @@ async function init(flags: Flags, out: Output): Promise<number> {
   const [port, cpus] = [wholeNumber("port", flags.port, 1, 65534), wholeNumber("cpus", flags.cpus, 1, 4096)];
   if (flags.subnet !== undefined && !/^\d{1,3}(\.\d{1,3}){3}\/(1[2-9]|2\d)$/.test(flags.subnet))
     throw new HyperlaneError("INVALID", `--subnet must be an IPv4 network like 10.99.0.0/16, not "${flags.subnet}".`, { field: "subnet" });
+  const before = readJson(`${stateDir()}/agent.json`) as AgentConfig | undefined;
+  for (const [flag, is, asked] of [
+    ["zpool", before?.zpool, flags.zpool],
+    ["subnet", before?.subnet4, flags.subnet],
+  ] as const)
+    if (before && asked !== undefined && asked !== is && hasMachines())
+      throw new HyperlaneError(
+        "CONFLICT",
+        `--${flag} cannot change while there are machines: they have their disks and addresses (now: ${is ?? "none"}).`,
+        {
+          hint: "Destroy them first, or leave the flag out.",
+        },
+      );
   const { initControl } = await import("#control/init.ts");
   await stop(null);
   const made = await initControl({ dir: stateDir(), port, nodeName: hostname().split(".")[0] || "node", secret: knownSecret() });
@@ -104,7 +117,6 @@ async function init(flags: Flags, out: Output): Promise<number> {
     throw new HyperlaneError("NOT_FOUND", "The guest's kernel is neither beside this program nor in it.", {
       hint: "`./quickstart` makes it; then: hyperlane init --guest build/guest",
     });
-  const before = readJson(`${stateDir()}/agent.json`) as AgentConfig | undefined;
   const agent: AgentConfig = {
     node: made.node,
     address: made.agentAddress,
@@ -137,6 +149,10 @@ function guestFile(named: string | undefined, file: string): string | undefined 
 /** By content: a file inside the program has no date. */
 function isSame(a: string, b: string): boolean {
   return statSync(a).size === statSync(b).size && Bun.hash(readFileSync(a)) === Bun.hash(readFileSync(b));
+}
+
+function hasMachines(): boolean {
+  return existsSync(`${stateDir()}/machines`) && readdirSync(`${stateDir()}/machines`).length > 0;
 }
 
 function knownSecret(): string | undefined {
