@@ -4,7 +4,12 @@
 export const ERRORS = {
   INVALID: { http: 400, grpc: 3, exit: 2, hint: "Correct the named field and try again." },
   USAGE: { http: 400, grpc: 3, exit: 2, hint: "Run the command with --help to see how it is used." },
-  UNAUTHENTICATED: { http: 401, grpc: 16, exit: 4, hint: "Set HYPERLANE_TOKEN, or run `hyperlane init` on the host: it makes a token where there is no good one." },
+  UNAUTHENTICATED: {
+    http: 401,
+    grpc: 16,
+    exit: 4,
+    hint: "Set HYPERLANE_TOKEN, or run `hyperlane init` on the host: it makes a token where there is no good one.",
+  },
   FORBIDDEN: { http: 403, grpc: 7, exit: 4, hint: "Use a token with the admin role." },
   NOT_FOUND: { http: 404, grpc: 5, exit: 5, hint: "Run `vps list` to see what there is." },
   CONFLICT: { http: 409, grpc: 6, exit: 6, hint: "Choose another name, or remove what is in the way." },
