@@ -4,7 +4,7 @@ import { Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js"
 import { PROTOCOL, serviceDefinition, speaks } from "#contract/wire/agent.ts";
 import { createCa, issueCertificate, type KeyAndCertificate } from "#control/auth/pki.ts";
 import { createFakeHost, createFakeLanes, fakeStatus } from "#tests/fake/host.ts";
-import { wallClock } from "#tests/fake/control.ts";
+import { wallClock } from "#control/main.ts";
 import { startAgentServer } from "./server.ts";
 
 let server: { port: number; close(): void };

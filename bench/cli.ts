@@ -24,15 +24,13 @@ export async function benchCli(): Promise<void> {
   ];
   if (!(await works([vps, "list"]))) process.stderr.write("vps list is left out: no control plane answers.\n");
   else {
-    const list = await interleaved(41, {
-      vps: quiet([vps, "list"]),
-      docker: (await works([docker, "ps"])) ? quiet([docker, "ps"]) : quiet([docker, "--version"]),
-    });
-    const peer = (await works([docker, "ps"])) ? "docker ps" : "docker --version";
+    // Without a daemon `docker ps` fails; its start alone is then the stricter peer.
+    const peer = (await works([docker, "ps"])) ? "ps" : "--version";
+    const list = await interleaved(41, { vps: quiet([vps, "list"]), docker: quiet([docker, peer]) });
     measures.push(
       { name: "vps list", value: list.vps!, unit: "ms" },
-      { name: peer, value: list.docker!, unit: "ms" },
-      { name: `vps list / ${peer}`, value: list.vps! / list.docker!, unit: "", goal: { at: "most", value: 1 } },
+      { name: `docker ${peer}`, value: list.docker!, unit: "ms" },
+      { name: `vps list / docker ${peer}`, value: list.vps! / list.docker!, unit: "", goal: { at: "most", value: 1 } },
     );
   }
   report(measures);

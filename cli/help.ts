@@ -1,4 +1,5 @@
 /** Help, from the command table. */
+import { nearest } from "#contract/nearest.ts";
 import type { Command } from "#cli/command.ts";
 import { COMMANDS } from "#cli/table.ts";
 
@@ -45,18 +46,6 @@ export function commandHelp(command: Command): string {
 }
 
 export function suggestion(word: string): string {
-  const names = [...Object.keys(COMMANDS), "completion", "version", "help"];
-  const near = names.map((name) => ({ name, d: distance(word, name) })).sort((a, b) => a.d - b.d)[0]!;
-  return near.d <= Math.max(1, Math.floor(word.length / 3)) ? `Did you mean \`vps ${near.name}\`?` : "`vps --help` shows all commands.";
-}
-
-/** Damerau-Levenshtein (optimal string alignment): swapped letters are one slip. */
-export function distance(a: string, b: string): number {
-  const d = Array.from({ length: a.length + 1 }, (_, i) => Array.from({ length: b.length + 1 }, (_, j) => (i === 0 ? j : j === 0 ? i : 0)));
-  for (let i = 1; i <= a.length; i++)
-    for (let j = 1; j <= b.length; j++) {
-      d[i]![j] = Math.min(d[i - 1]![j]! + 1, d[i]![j - 1]! + 1, d[i - 1]![j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1));
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) d[i]![j] = Math.min(d[i]![j]!, d[i - 2]![j - 2]! + 1);
-    }
-  return d[a.length]![b.length]!;
+  const near = nearest(word, [...Object.keys(COMMANDS), "completion", "version", "help"]);
+  return near === undefined ? "`vps --help` shows all commands." : `Did you mean \`vps ${near}\`?`;
 }

@@ -6,6 +6,7 @@ import { createConnections } from "#control/agents/connections.ts";
 import { startServer } from "#control/api/server.ts";
 import { createSshCa } from "#control/auth/ssh.ts";
 import { newId } from "#control/auth/tokens.ts";
+import type { Clock } from "#control/reconcile/loop.ts";
 import { openStore } from "#control/store/store.ts";
 import { startCore } from "./core.ts";
 
@@ -22,6 +23,14 @@ export type ControlConfig = z.infer<typeof ControlConfig>;
 const ANSWERS_KEPT_MS = 24 * 3600 * 1000;
 const HOUSEKEEPING_MS = 3600 * 1000;
 
+export const wallClock: Clock = {
+  now: Date.now,
+  after: (ms, run) => {
+    const t = setTimeout(run, ms);
+    return () => clearTimeout(t);
+  },
+};
+
 export async function runControl(dir: string, version: string, log: (line: string) => void): Promise<{ port: number; close(): void }> {
   const config = readConfig(dir);
   const store = openStore(`${dir}/hyperlane.db`, Date.now);
@@ -30,13 +39,7 @@ export async function runControl(dir: string, version: string, log: (line: strin
     store,
     log,
     identityOf: (machine) => ssh.hostIdentity(machine),
-    clock: {
-      now: Date.now,
-      after: (ms, run) => {
-        const t = setTimeout(run, ms);
-        return () => clearTimeout(t);
-      },
-    },
+    clock: wallClock,
     apply: (node, machines, images) => connections.apply(node, machines, images),
   });
   const connections = createConnections({ ca: config.ca.cert, identity: config.identity, log, session: core.session });

@@ -9,7 +9,8 @@ import { readContext, writeContext } from "#cli/config.ts";
 import { createOutput, type Output } from "#cli/render/output.ts";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { VERSION } from "#contract/version.ts";
-import { fromSource, logDir, ROLES, stateDir, TITLES, type Role } from "./place.ts";
+import { fromSource } from "#cli/program.ts";
+import { GUEST_FILES, logDir, ROLES, stateDir, TITLES, type Role } from "./place.ts";
 import { supervise, supervisor } from "./supervisor.ts";
 import { uninstall } from "./uninstall.ts";
 
@@ -106,7 +107,7 @@ async function init(flags: Flags, out: Output): Promise<number> {
   const made = await initControl({ dir: stateDir(), port, nodeName: hostname().split(".")[0] || "node", secret: knownSecret() });
   const guestDir = `${stateDir()}/guest`;
   mkdirSync(guestDir, { recursive: true, mode: 0o755 });
-  for (const file of ["vmlinux", "initramfs", "debian-12.erofs"]) {
+  for (const file of GUEST_FILES) {
     const source = guestFile(flags.guest, file);
     const target = `${guestDir}/${file}`;
     if (!source || (existsSync(target) && isSame(source, target))) continue;

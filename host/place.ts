@@ -1,4 +1,4 @@
-/** Where this host keeps things, and how the program calls itself. */
+/** Where this host keeps things, and what they are called. */
 export const ROLES = ["serve", "agent"] as const;
 export type Role = (typeof ROLES)[number];
 export const TITLES: Record<Role, string> = { serve: "Control plane", agent: "Agent" };
@@ -11,11 +11,5 @@ export function logDir(): string {
   return process.env.HYPERLANE_DIR ? `${stateDir()}/log` : "/var/log/hyperlane";
 }
 
-export function fromSource(): boolean {
-  return !Bun.main.startsWith("/$bunfs");
-}
-
-/** argv that calls this very program again. */
-export function self(): string[] {
-  return fromSource() ? [process.execPath, Bun.main, "hyperlane"] : [process.execPath, "hyperlane"];
-}
+/** What machines are made of, in build/guest and in the state folder's guest. */
+export const GUEST_FILES = ["vmlinux", "initramfs", "debian-12.erofs"];

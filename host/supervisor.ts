@@ -3,7 +3,8 @@ import { mkdirSync, rmSync } from "node:fs";
 import { readJson, writeFileDurably } from "#agent/host/files.ts";
 import { identify, isAlive, kill, type ProcessId } from "#agent/host/process.ts";
 import { spawnDetached } from "#agent/host/run.ts";
-import { logDir, self, stateDir, type Role } from "./place.ts";
+import { self } from "#cli/program.ts";
+import { logDir, stateDir, type Role } from "./place.ts";
 import { runsSystemd, systemd } from "./systemd.ts";
 
 export type Supervisor = {
@@ -31,7 +32,7 @@ const own: Supervisor = {
     if (find(role)) return false;
     mkdirSync(logDir(), { recursive: true, mode: 0o750 });
     const env: Record<string, string> = process.env.HYPERLANE_DIR ? { HYPERLANE_DIR: process.env.HYPERLANE_DIR } : {};
-    const id = identify(spawnDetached([...self(), "supervise", role], `${logDir()}/${role}.log`, env));
+    const id = identify(spawnDetached([...self("hyperlane"), "supervise", role], `${logDir()}/${role}.log`, env));
     if (id) writeFileDurably(pidFile(role), JSON.stringify(id));
     return true;
   },
@@ -62,7 +63,7 @@ export async function supervise(role: Role): Promise<number> {
   });
   while (!stopping) {
     const from = Date.now();
-    child = Bun.spawn([...self(), role], { stdio: ["ignore", "inherit", "inherit"] });
+    child = Bun.spawn([...self("hyperlane"), role], { stdio: ["ignore", "inherit", "inherit"] });
     await child.exited;
     if (stopping) break;
     pause = Date.now() - from > PAUSE_MAX_MS ? PAUSE_MIN_MS : Math.min(pause * 2, PAUSE_MAX_MS);

@@ -1,7 +1,8 @@
 /** Control plane and agent as systemd services, so that a host that restarts brings its machines back. */
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { run } from "#agent/host/run.ts";
-import { logDir, self, type Role } from "./place.ts";
+import { self } from "#cli/program.ts";
+import { logDir, type Role } from "./place.ts";
 import type { Supervisor } from "./supervisor.ts";
 
 const UNITS: Record<Role, string> = { serve: "hyperlane.service", agent: "hyperlane-agent.service" };
@@ -45,7 +46,7 @@ const active = (role: Role): Promise<boolean> =>
 export const systemd: Supervisor = {
   async start(role) {
     const path = unitPath(role);
-    const text = unit(role, self());
+    const text = unit(role, self("hyperlane"));
     if (!existsSync(path) || readFileSync(path, "utf8") !== text) {
       writeFileSync(path, text);
       await run(["systemctl", "daemon-reload"]);

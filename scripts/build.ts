@@ -3,8 +3,9 @@
  * guest's files from build/guest; `release` makes build/release/hyperlane with kernel, initramfs and image inside.
  */
 import { existsSync, mkdirSync, rmSync, symlinkSync } from "node:fs";
+import { GUEST_FILES } from "#host/place.ts";
 import { ROOT, sh, step } from "./sh.ts";
-import { buildGuest, GUEST_FILES, OUT } from "./guest.ts";
+import { buildGuest, OUT } from "./guest.ts";
 import { buildKernel } from "./kernel.ts";
 
 export async function buildExecutable(): Promise<void> {

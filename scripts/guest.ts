@@ -10,7 +10,6 @@ import { basename } from "node:path";
 import { ROOT, sh, step } from "./sh.ts";
 
 export const OUT = `${ROOT}/build/guest`;
-export const GUEST_FILES = ["vmlinux", "initramfs", "debian-12.erofs"];
 export const WORK = `${ROOT}/build/work`;
 /** In the order init loads them: each after those it needs. */
 const MODULES = [

@@ -25,7 +25,7 @@ const IMPORTS: Record<string, readonly string[]> = {
   runtimes: [],
   tests: ["cli", "host", "sdk", "contract", "control", "agent", "runtimes", "scripts", ""],
   bench: ["sdk", "contract", "control", "agent", "runtimes", "tests", "scripts"],
-  scripts: ["tests", "bench"],
+  scripts: ["host", "tests", "bench"],
 };
 
 /** Data in, data out: no clock, no chance, no process, nothing outside the language but types and zod. */

@@ -160,7 +160,10 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     const state = vm ? await vm.state() : isAlive(record.process) ? "internal-error" : "gone";
     if (state === "running" || state === "paused") {
       if (record.phase === "exited" || record.phase === "failed") record.phase = "starting";
-      if (record.phase === "starting" && !record.stopping) await becomeReady(waiting.signal);
+      if (record.phase === "starting" && !record.stopping) {
+        await becomeReady(waiting.signal);
+        set("running");
+      }
       return;
     }
     const asked = record.stopping !== null;
@@ -271,7 +274,6 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       clearInterval(poll);
       onUp = undefined;
     }
-    if (record.phase === "starting" && record.process) set("running");
   }
 
   async function stop(force: boolean): Promise<void> {

@@ -5,6 +5,7 @@ import { HyperlaneError } from "#contract/errors.ts";
 import { decodeExit, encodeU32, F } from "#contract/wire/frames.ts";
 import type { Command } from "#cli/command.ts";
 import { configDir } from "#cli/config.ts";
+import { self } from "#cli/program.ts";
 import { createKey, serveAgent } from "#cli/ssh-agent.ts";
 import type { Stream } from "#sdk/client.ts";
 import { createPump } from "./exec.ts";
@@ -29,11 +30,6 @@ function options(program: string[]): string[] {
   ];
 }
 
-/** How this very program is called again. */
-export function self(): string[] {
-  return Bun.main.startsWith("/$bunfs") ? [process.execPath, "vps"] : [process.execPath, Bun.main, "vps"];
-}
-
 export const ssh: Command = {
   name: "ssh",
   usage: "vps ssh NAME [[--] COMMAND...]",
@@ -51,7 +47,16 @@ export const ssh: Command = {
     // What is wrong with the machine is better said here than by OpenSSH's "connection closed".
     keepHostCa((await client().sshCertificate({ params: { machine: name }, body: { publicKey: createKey().publicLine } })).hostCa);
     const { flags: sshFlags, command } = splitSshWords(rest);
-    const argv = ["ssh", "-F", "none", ...options(self()).flatMap((o) => ["-o", o.replace(" ", "=")]), ...sshFlags, "--", name, ...command];
+    const argv = [
+      "ssh",
+      "-F",
+      "none",
+      ...options(self("vps")).flatMap((o) => ["-o", o.replace(" ", "=")]),
+      ...sshFlags,
+      "--",
+      name,
+      ...command,
+    ];
     const program = Bun.which("ssh");
     if (!program)
       throw new HyperlaneError("UNSUPPORTED", "OpenSSH's client is not installed.", { hint: "Install it: apt-get install openssh-client" });
@@ -141,6 +146,6 @@ export const sshConfig: Command = {
     if (!machines.length)
       throw new HyperlaneError("NOT_FOUND", "There are no machines to write a configuration for.", { hint: "Make one: vps up api-prod" });
     out.line(`Host ${machines.map((m) => m.name).join(" ")}`);
-    for (const option of options(self())) out.line(`  ${option}`);
+    for (const option of options(self("vps"))) out.line(`  ${option}`);
   },
 };

@@ -1,6 +1,7 @@
 /** What a handler is. A reader gives its output; a writer gives the events that record the intent, and its output once they are folded in. */
 import type { Body, Output, Query } from "#contract/schemas.ts";
 import { HyperlaneError } from "#contract/errors.ts";
+import { nearest } from "#contract/nearest.ts";
 import { OPERATIONS, type OperationName } from "#contract/operations.ts";
 import { can, VERBS, type Verb } from "#contract/resources/states.ts";
 import type { Connections } from "#control/agents/connections.ts";
@@ -64,27 +65,4 @@ export function demand(machine: StoredMachine, verb: Verb): void {
 /** What is sent to clients: our own bookkeeping stays here. */
 export function view({ slot: _, ...machine }: StoredMachine): Output<"getMachine"> {
   return machine;
-}
-
-/** The closest of some names by edit distance, if it is close enough to be a slip. */
-export function nearest(name: string, names: Iterable<string>): string | undefined {
-  let best: { name: string; distance: number } | undefined;
-  let budget = 2000;
-  for (const candidate of names) {
-    if (--budget < 0) break;
-    const distance = editDistance(name, candidate);
-    if (distance <= Math.max(1, Math.floor(name.length / 3)) && (!best || distance < best.distance)) best = { name: candidate, distance };
-  }
-  return best?.name;
-}
-
-function editDistance(a: string, b: string): number {
-  if (Math.abs(a.length - b.length) > 8 || a.length > 64) return 99;
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
-    row = next;
-  }
-  return row[b.length]!;
 }

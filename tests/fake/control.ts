@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { startAgentServer } from "#agent/server.ts";
 import { initControl } from "#control/init.ts";
-import { runControl } from "#control/main.ts";
+import { runControl, wallClock } from "#control/main.ts";
 import { createClient, type Client } from "#sdk/client.ts";
 import { createFakeHost, createFakeLanes, fakeStatus, type FakeHost } from "./host.ts";
 
@@ -16,14 +16,6 @@ export type FakeControl = {
   lanes: ReturnType<typeof createFakeLanes>;
   close(): void;
 };
-export const wallClock = {
-  now: Date.now,
-  after: (ms: number, run: () => void) => {
-    const t = setTimeout(run, ms);
-    return () => clearTimeout(t);
-  },
-};
-
 export async function startFakeControl({
   cpu = 8,
   memoryMib = 16384,
