@@ -1,0 +1,135 @@
+/**
+ * A content-addressed store on disk, in the OCI image layout's form: blobs/sha256/HEX. A blob appears under its name
+ * only when it is whole, verified and on the disk; what is still coming in lies below ingest/ and is taken up again.
+ */
+import {
+  closeSync,
+  createReadStream,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { HyperlaneError } from "#contract/errors.ts";
+import { DIGEST } from "#contract/oci/reference.ts";
+
+export type Blobs = ReturnType<typeof openBlobs>;
+
+const UPLOAD_KEPT_MS = 24 * 3600 * 1000;
+
+export function openBlobs(dir: string) {
+  const [blobDir, ingestDir] = [`${dir}/blobs/sha256`, `${dir}/ingest`];
+  for (const d of [blobDir, ingestDir]) mkdirSync(d, { recursive: true, mode: 0o700 });
+  if (!existsSync(`${dir}/oci-layout`)) writeFileSync(`${dir}/oci-layout`, JSON.stringify({ imageLayoutVersion: "1.0.0" }));
+
+  const path = (digest: string): string => {
+    if (!DIGEST.test(digest)) throw new HyperlaneError("INVALID", `"${digest}" is no sha256 digest.`);
+    return `${blobDir}/${digest.slice(7)}`;
+  };
+
+  return {
+    has: (digest: string): boolean => existsSync(path(digest)),
+    size: (digest: string): number => statSync(path(digest)).size,
+    /** Small ones: manifests and configurations. */
+    read(digest: string): Buffer {
+      if (!existsSync(path(digest))) throw new HyperlaneError("NOT_FOUND", `There is no blob ${digest}.`);
+      return readFileSync(path(digest));
+    },
+    path,
+    /** It is in use, whatever refers to it: garbage collection leaves what was touched lately. */
+    touch: (digest: string): void => utimesSync(path(digest), new Date(), new Date()),
+    /** Takes bytes that are there in one piece; their digest. */
+    put(bytes: Uint8Array): string {
+      const digest = digestOf(bytes);
+      if (existsSync(path(digest))) {
+        utimesSync(path(digest), new Date(), new Date());
+        return digest;
+      }
+      const coming = `${ingestDir}/${crypto.randomUUID()}`;
+      const fd = openSync(coming, "w", 0o600);
+      try {
+        writeSync(fd, bytes);
+        fsyncSync(fd);
+      } finally {
+        closeSync(fd);
+      }
+      renameSync(coming, path(digest));
+      return digest;
+    },
+    /** A file being received, found again under the same name after a restart. */
+    ingest: (name: string) => openIngest(`${ingestDir}/${name}`, path),
+    hasIngest: (name: string): boolean => existsSync(`${ingestDir}/${name}`),
+    /** Removes what `keep` does not name and nobody touched since `before`. The bytes freed. */
+    sweep(keep: ReadonlySet<string>, before: number): number {
+      let freed = 0;
+      for (const hex of readdirSync(blobDir)) {
+        if (keep.has(`sha256:${hex}`)) continue;
+        const { mtimeMs, size } = statSync(`${blobDir}/${hex}`);
+        if (mtimeMs >= before) continue;
+        rmSync(`${blobDir}/${hex}`, { force: true });
+        freed += size;
+      }
+      for (const name of readdirSync(ingestDir))
+        if (Date.now() - statSync(`${ingestDir}/${name}`).mtimeMs > UPLOAD_KEPT_MS) rmSync(`${ingestDir}/${name}`, { force: true });
+      return freed;
+    },
+  };
+}
+
+export function digestOf(bytes: Uint8Array): string {
+  return `sha256:${new Bun.CryptoHasher("sha256").update(bytes as never).digest("hex")}`;
+}
+
+export type Ingest = Awaited<ReturnType<typeof openIngest>>;
+
+/** Bytes are appended; what was there before counts. */
+async function openIngest(file: string, pathOf: (digest: string) => string) {
+  const hash = new Bun.CryptoHasher("sha256");
+  let size = 0;
+  if (existsSync(file))
+    for await (const bytes of createReadStream(file, { highWaterMark: 1024 * 1024 })) {
+      hash.update(bytes as Buffer);
+      size += (bytes as Buffer).length;
+    }
+  const fd = openSync(file, "a", 0o600);
+  let open = true;
+  const close = (): void => {
+    if (open) closeSync(fd);
+    open = false;
+  };
+  return {
+    get size(): number {
+      return size;
+    },
+    write(bytes: Uint8Array): void {
+      for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at);
+      hash.update(bytes as never);
+      size += bytes.length;
+    },
+    close,
+    discard(): void {
+      close();
+      rmSync(file, { force: true });
+    },
+    /** Verifies and takes it in. One that is not what its digest says is thrown away. */
+    commit(digest: string): void {
+      const got = `sha256:${hash.digest("hex")}`;
+      if (got !== digest) {
+        close();
+        rmSync(file, { force: true });
+        throw new HyperlaneError("CORRUPT", `What was received is not ${digest} but ${got}.`, { hint: "Try again; it begins anew." });
+      }
+      fsyncSync(fd);
+      close();
+      renameSync(file, pathOf(digest));
+    },
+  };
+}
