@@ -1,6 +1,6 @@
 /** hyperlane-agent: the composition root of a node. Everything it needs stands in DIR/agent.json, written by `hyperlane init`. */
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { z } from "zod";
 import { HyperlaneError } from "#contract/errors.ts";
 import type { NodeStatus } from "#contract/resources/other.ts";
@@ -28,7 +28,7 @@ const Config = z.object({
   zpool: z.string().nullable(),
   /** CPUs offered to machines; null: as many as the host has. */
   cpus: z.int().nullable(),
-  /** Folder with vmlinux, initramfs and images. */
+  /** Folder with vmlinux and initramfs. */
   guestDir: z.string(),
   tls: z.object({ ca: z.string(), key: z.string(), cert: z.string() }),
 });
@@ -38,7 +38,8 @@ const LOG_MAX_BYTES = 8 * 1024 * 1024;
 const HOUSEKEEPING_MS = 10_000;
 const BOOT_TIMEOUT_MS = 120_000;
 
-export async function runAgent(dir: string, version: string, log: (line: string) => void): Promise<{ close(): void }> {
+/** program: how this program is started as the converter of images. */
+export async function runAgent(dir: string, version: string, program: readonly string[], log: (line: string) => void): Promise<{ close(): void }> {
   const raw = readJson(`${dir}/agent.json`);
   if (raw === undefined)
     throw new HyperlaneError("NOT_FOUND", `There is no "${dir}/agent.json": this host is no node yet.`, {
@@ -51,13 +52,13 @@ export async function runAgent(dir: string, version: string, log: (line: string)
     logsDir: `${dir}/logs`,
     runDir: `/run/hyperlane/${config.node}`,
   };
+  rmSync(`${dir}/work`, { recursive: true, force: true });
   mkdirSync(paths.runDir, { recursive: true, mode: 0o711 });
   const kernel = guestKernel(config.guestDir);
   // Probing boots a kernel, which takes its time: the rest goes on meanwhile.
   const probing = accelerate(dir, kernel);
   probing.catch(() => {});
-  const images = openImages(`${dir}/images`);
-  if (existsSync(`${config.guestDir}/debian-12.erofs`)) await images.importFile("debian:12", `${config.guestDir}/debian-12.erofs`);
+  const images = openImages(`${dir}/images`, program);
   const storage = await openStorage(paths.disksDir, config.zpool);
   const network = await openNetwork({ bridge: config.bridge, subnet4: config.subnet4, prefix6: prefix6Of(config.node) });
   const accelerator = await probing;
@@ -93,7 +94,7 @@ export async function runAgent(dir: string, version: string, log: (line: string)
     images: images.list(),
   });
   const server = await startAgentServer(
-    { node: config.node, lanes, images, logsDir: paths.logsDir, status, tls: config.tls, log },
+    { node: config.node, lanes, images, logsDir: paths.logsDir, workDir: `${dir}/work`, status, tls: config.tls, log },
     config.address,
   );
   const housekeeping = setInterval(() => trimLogs(paths.logsDir, LOG_MAX_BYTES), HOUSEKEEPING_MS);

@@ -4,12 +4,13 @@ import {
   ServerCredentials,
   type sendUnaryData,
   type ServerDuplexStream,
+  type ServerReadableStream,
   type ServerUnaryCall,
   type ServerWritableStream,
 } from "@grpc/grpc-js";
-import { ERRORS, toHyperlaneError } from "#contract/errors.ts";
+import { ERRORS, HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import type { NodeStatus } from "#contract/resources/other.ts";
-import { MESSAGE_MAX_BYTES, PROTOCOL, serviceDefinition, speaks, type Desired, type Observation } from "#contract/wire/agent.ts";
+import { ImageHead, MESSAGE_MAX_BYTES, PROTOCOL, serviceDefinition, speaks, type Desired, type Observation } from "#contract/wire/agent.ts";
 import { F } from "#contract/wire/frames.ts";
 import type { Images } from "#agent/images/store.ts";
 import type { Lanes } from "#agent/machine/lanes.ts";
@@ -20,6 +21,8 @@ type Deps = {
   lanes: Lanes;
   images: Images;
   logsDir: string;
+  /** For what exists only for a while. */
+  workDir: string;
   status(): NodeStatus;
   tls: { ca: string; key: string; cert: string };
   log(line: string): void;
@@ -52,10 +55,18 @@ export async function startAgentServer(deps: Deps, address: string): Promise<{ p
     }),
     Apply: unary(({ machines, removeImages }: { machines: Desired[]; removeImages: string[] }) => {
       for (const machine of machines) deps.lanes.apply(machine);
-      for (const name of removeImages) deps.images.remove(name);
+      for (const rootfs of removeImages) deps.images.remove(rootfs);
       return { accepted: machines.map((m) => m.id) };
     }),
     Stats: unary(({ machine }: { machine: string }) => stats(deps, machine)),
+    Signal: unary(({ machine, signal }: { machine: string; signal: number }) => signalWorkload(deps, machine, signal)),
+    PutImage: (call: ServerReadableStream<Buffer, unknown>, reply: sendUnaryData<unknown>) => {
+      takeImage(deps, call).then(
+        (taken) => reply(null, taken),
+        (thrown) => reply(grpcError(thrown)),
+      );
+    },
+    Commit: (call: ServerWritableStream<{ machine: string }, Uint8Array>) => void commit(deps, call),
     Observe: (call: ServerWritableStream<unknown, Observation>) => observe(deps, call),
     Open: (call: ServerDuplexStream<Buffer, Buffer>) => open(deps, call),
   });
@@ -109,10 +120,12 @@ function observe(deps: Deps, call: ServerWritableStream<unknown, Observation>): 
     if (!scheduled) setImmediate(flush);
     scheduled = true;
   });
+  const arrivals = deps.images.onArrival(() => send(false, deps.status(), []));
   const beat = setInterval(() => send(true, deps.status(), deps.lanes.ids()), HEARTBEAT_MS);
   send(true, deps.status(), deps.lanes.ids());
   const end = (): void => {
     stop();
+    arrivals();
     clearInterval(beat);
   };
   call.on("cancelled", end).on("error", end).on("close", end);
@@ -141,9 +154,47 @@ function open(deps: Deps, call: ServerDuplexStream<Buffer, Buffer>): void {
     .on("end", () => call.end());
 }
 
-async function stats(deps: Deps, id: string) {
+async function takeImage(deps: Deps, call: ServerReadableStream<Buffer, unknown>): Promise<{ again: boolean }> {
+  admit(call);
+  const messages = (call as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
+  const first = await messages.next();
+  const head = ImageHead.parse(JSON.parse(Buffer.from(first.value ?? "").toString()));
+  return await deps.images.receive(head, { [Symbol.asyncIterator]: () => messages });
+}
+
+async function commit(deps: Deps, call: ServerWritableStream<{ machine: string }, Uint8Array>): Promise<void> {
+  try {
+    admit(call);
+    const lane = deps.lanes.get(call.request.machine);
+    if (!lane) throw new HyperlaneError("NOT_FOUND", "This machine is not on this node.");
+    for await (const bytes of lane.commit(deps.workDir)) {
+      if (call.cancelled) return;
+      if (!call.write(bytes)) await new Promise((done) => call.once("drain", done).once("cancelled", done));
+    }
+    call.end();
+  } catch (thrown) {
+    call.emit("error", grpcError(thrown));
+  }
+}
+
+function channelOf(deps: Deps, id: string) {
   const channel = deps.lanes.get(id)?.channel;
-  if (!channel) throw Object.assign(new Error("The machine does not run."), { grpc: 9 });
+  if (!channel) throw new HyperlaneError("STATE", "The machine does not run.");
+  return channel;
+}
+
+async function signalWorkload(deps: Deps, id: string, signal: number): Promise<object> {
+  const lane = deps.lanes.get(id);
+  if (lane?.record.desired.workload.kind === "system")
+    throw new HyperlaneError("STATE", "This machine runs an init of its own, which takes no signals from outside.", {
+      hint: "`vps stop NAME` shuts it down; `vps exec NAME -- kill ...` signals a process in it.",
+    });
+  await channelOf(deps, id).ask(F.KILL, Buffer.from([signal]), 5_000);
+  return {};
+}
+
+async function stats(deps: Deps, id: string) {
+  const channel = channelOf(deps, id);
   const out = await channel.ask(F.STATS, Buffer.alloc(0), 5_000);
   const value = (i: number): number => Number(out.readBigUInt64LE(i * 8));
   const mib = (i: number): number => Math.round(value(i) / 2 ** 20);

@@ -1,15 +1,17 @@
 /** The Open call: exec, copies, tunnels and logs. The far end's messages are passed on; windows are end to end. */
 import type { ServerDuplexStream } from "@grpc/grpc-js";
-import { createReadStream, existsSync, statSync, watch } from "node:fs";
 import { createConnection } from "node:net";
 import { HyperlaneError } from "#contract/errors.ts";
 import { OpenRequest } from "#contract/wire/agent.ts";
-import { encodeExec, encodeExit, encodeMessage, encodeU32, F, WINDOW } from "#contract/wire/frames.ts";
+import { encodeExec, encodeExit, encodeMessage, encodeResize, encodeU32, F, WINDOW } from "#contract/wire/frames.ts";
 import type { Lane } from "#agent/machine/lane.ts";
 import type { Lanes } from "#agent/machine/lanes.ts";
+import { streamLogs } from "./logstream.ts";
 
 type Duplex = ServerDuplexStream<Buffer, Buffer>;
 const CHUNK = 16384;
+/** As a closed terminal would send. */
+const HANGUP = 1;
 
 /** Starts what the first message asks for; returns what takes the later ones. */
 export function openStream(
@@ -23,19 +25,30 @@ export function openStream(
   if (!lane) throw new HyperlaneError("NOT_FOUND", "This machine is not on this node.");
   switch (request.kind) {
     case "exec":
-      return guest(call, lane, F.EXEC, encodeExec(request));
+      return guest(call, lane, F.EXEC, encodeExec({ ...request, ...surroundings(lane, request) }), HANGUP);
+    case "attach":
+      return guest(call, lane, F.ATTACH, encodeResize(request.rows, request.cols), null);
     case "read":
-      return guest(call, lane, F.READ, Buffer.from(`${request.path}\0`));
+      return guest(call, lane, F.READ, Buffer.from(`${request.path}\0`), HANGUP);
     case "write":
-      return guest(call, lane, F.WRITE, Buffer.from(`${request.path}\0`));
+      return guest(call, lane, F.WRITE, Buffer.from(`${request.path}\0`), HANGUP);
     case "tunnel":
       return tunnel(call, lane, request.port);
     case "logs":
-      return logs(call, `${logsDir}/${lane.id}/${request.source}.log`, request);
+      return streamLogs(call, lane, lanes, logsDir, request);
   }
 }
 
-function guest(call: Duplex, lane: Lane, type: number, payload: Buffer) {
+/** What a command finds there, as the workload does, or a root shell in a machine with an init of its own. */
+function surroundings(lane: Lane, asked: { env: string[]; workdir: string | null; user: string | null }) {
+  const { workload, spec } = lane.record.desired;
+  const own =
+    workload.kind === "process" ? workload : { env: Object.entries(spec.env).map(([k, v]) => `${k}=${v}`), workdir: "/root", user: "root" };
+  return { env: [...own.env, ...asked.env], workdir: asked.workdir ?? own.workdir, user: asked.user ?? own.user };
+}
+
+/** left: the signal that its command gets when the one who asked has left; null: it is the workload's, and none. */
+function guest(call: Duplex, lane: Lane, type: number, payload: Buffer, left: number | null) {
   if (!lane.channel) throw new HyperlaneError("STATE", "The machine does not run.");
   const stream = lane.channel.open(type, payload, (t, p) => {
     call.write(encodeMessage(t, p));
@@ -43,7 +56,7 @@ function guest(call: Duplex, lane: Lane, type: number, payload: Buffer) {
   });
   return {
     take: (t: number, p: Buffer) => stream.send(t, p),
-    close: () => stream.send(F.SIGNAL, Buffer.from([1])), // SIGHUP, as a closed terminal would
+    close: () => void (left !== null && stream.send(F.SIGNAL, Buffer.from([left]))),
   };
 }
 
@@ -82,63 +95,4 @@ function tunnel(call: Duplex, lane: Lane, port: number) {
     },
     close: () => void socket.destroy(),
   };
-}
-
-/** The last `tail` lines, and with follow what is appended after. A trimmed file is read from its start again. */
-function logs(call: Duplex, path: string, { follow, tail }: { follow: boolean; tail: number }) {
-  let at = 0;
-  let credit = WINDOW;
-  let reading = false;
-  let closed = false;
-  const end = (): void => {
-    if (closed) return;
-    closed = true;
-    watcher?.close();
-    call.write(encodeMessage(F.EXIT, encodeExit({ kind: "code", value: 0, text: "" })));
-    call.end();
-  };
-  const pump = async (): Promise<void> => {
-    if (reading || closed) return;
-    reading = true;
-    const size = existsSync(path) ? statSync(path).size : 0;
-    if (size < at) at = 0;
-    while (!closed && credit > 0 && at < size) {
-      const to = Math.min(size, at + Math.min(CHUNK, credit));
-      for await (const bytes of createReadStream(path, { start: at, end: to - 1 })) call.write(encodeMessage(F.STDOUT, bytes as Buffer));
-      credit -= to - at;
-      at = to;
-    }
-    reading = false;
-    if (!follow && at >= size) end();
-  };
-  const watcher = follow && existsSync(path) ? watch(path, () => void pump()) : undefined;
-  void tailOffset(path, tail).then((offset) => {
-    at = offset;
-    return pump();
-  });
-  return {
-    take(type: number, payload: Buffer): void {
-      if (type !== F.CREDIT) return;
-      credit += payload.readUInt32LE(0);
-      void pump();
-    },
-    close(): void {
-      closed = true;
-      watcher?.close();
-    },
-  };
-}
-
-async function tailOffset(path: string, lines: number): Promise<number> {
-  if (!existsSync(path)) return 0;
-  let at = statSync(path).size;
-  let left = lines + 1;
-  const file = Bun.file(path);
-  while (at > 0 && left > 0) {
-    const from = Math.max(0, at - 65536);
-    const bytes = Buffer.from(await file.slice(from, at).arrayBuffer());
-    for (let i = bytes.length - 1; i >= 0; i--) if (bytes[i] === 10 && --left === 0) return from + i + 1;
-    at = from;
-  }
-  return 0;
 }

@@ -1,8 +1,11 @@
 /** What each operation takes and gives, under the names of the operation table. */
 import { z } from "zod";
-import { Event, Image, ImageCreate, Node, Role, Snapshot, SnapshotCreate, Token, TokenCreate } from "./resources/other.ts";
-import { Machine, MachineCreate, MachineStats, MachineUpdate } from "./resources/machine.ts";
+import { Image, ImageCreate, ImageDetail, ImageRef } from "./resources/image.ts";
+import { Event, Node, Role, Snapshot, SnapshotCreate, Token, TokenCreate } from "./resources/other.ts";
+import { Exposure, Machine, MachineCreate, MachineStats, MachineUpdate, Name } from "./resources/machine.ts";
 import { MACHINE_STATES, type MachineState } from "./resources/states.ts";
+import { signalNumber } from "./resources/workload.ts";
+import { parsePlatform } from "./oci/manifest.ts";
 import type { OperationName } from "./operations.ts";
 
 const count = (max: number, fallback: number) =>
@@ -11,6 +14,22 @@ const flag = z
   .enum(["true", "false"])
   .default("false")
   .transform((v) => v === "true");
+const platform = z
+  .string()
+  .refine((text) => parsePlatform(text) !== undefined, 'must be a platform like "linux/amd64"')
+  .default("linux/amd64");
+/** A JSON array of words, in a query. */
+const jsonWords = (least: number) =>
+  z.string().transform((text, ctx) => {
+    const parsed = z
+      .array(z.string().refine((a) => !a.includes("\0"), "must not hold NUL"))
+      .min(least)
+      .max(1000)
+      .safeParse(parseJson(text));
+    if (parsed.success) return parsed.data;
+    ctx.addIssue(`must be a JSON array of ${least} to 1000 strings`);
+    return z.NEVER;
+  });
 const none = z.strictObject({});
 const page = <T extends z.ZodType>(item: T) => z.object({ items: z.array(item), next: z.string().nullable() });
 const path = z
@@ -49,13 +68,14 @@ export const SCHEMAS = {
   pauseMachine: { body: none, output: Machine },
   resumeMachine: { body: none, output: Machine },
   exposeMachine: {
-    body: z.strictObject({
-      port: z.int().min(1, "must be at least 1").max(65535, "must be at most 65535"),
-      hostPort: z.int().min(1, "must be at least 1").max(65535, "must be at most 65535").optional(),
-      protocol: z.enum(["tcp", "udp"]).default("tcp"),
-    }),
+    body: Exposure.extend({ hostPort: Exposure.shape.hostPort.optional(), protocol: Exposure.shape.protocol.default("tcp") }),
     output: Machine,
   },
+  killMachine: {
+    body: z.strictObject({ signal: z.string().refine((s) => signalNumber(s) !== undefined, 'must be a signal like "SIGTERM" or 15').default("KILL") }),
+    output: Machine,
+  },
+  renameMachine: { body: z.strictObject({ name: Name }), output: Machine },
   unexposeMachine: { output: Machine },
   sshCertificate: {
     body: z.strictObject({
@@ -67,26 +87,26 @@ export const SCHEMAS = {
     output: z.object({ certificate: z.string(), hostCa: z.string(), hostAlias: z.string(), expiresAt: z.int() }),
   },
   machineStats: { output: MachineStats },
+  machineAttach: {
+    query: z.strictObject({ rows: z.coerce.number().int().min(0).max(1000).default(0), cols: z.coerce.number().int().min(0).max(1000).default(0) }),
+    output: z.unknown(),
+  },
   machineLogs: {
     query: z.strictObject({
       follow: flag,
-      source: z.enum(["console", "workload"]).default("console"),
-      tail: z.coerce.number().int().min(0).max(1_000_000).default(1000),
+      /** Default: what its workload writes, where it has one that is not a whole system. */
+      source: z.enum(["console", "workload"]).optional(),
+      tail: z.coerce.number().int().min(0).max(1_000_000).optional(),
+      /** Unix milliseconds. */
+      since: z.coerce.number().min(0).optional(),
+      until: z.coerce.number().min(0).optional(),
+      timestamps: flag,
     }),
     output: z.unknown(),
   },
   machineExec: {
     query: z.strictObject({
-      argv: z.string().transform((text, ctx) => {
-        const parsed = z
-          .array(z.string().refine((a) => !a.includes("\0"), "must not hold NUL"))
-          .min(1)
-          .max(1000)
-          .safeParse(parseJson(text));
-        if (parsed.success) return parsed.data;
-        ctx.addIssue("must be a JSON array of 1 to 1000 strings");
-        return z.NEVER;
-      }),
+      argv: jsonWords(1),
       tty: flag,
       stdin: flag,
       rows: count(1000, 24),
@@ -94,8 +114,10 @@ export const SCHEMAS = {
       user: z
         .string()
         .max(64)
-        .regex(/^[a-z_][a-z0-9_-]*$/, "must be a user name")
-        .default("root"),
+        .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$/, "must be USER or USER:GROUP")
+        .optional(),
+      /** "K=V", beside what its workload has. */
+      env: jsonWords(0).optional(),
       workdir: path.optional(),
     }),
     output: z.unknown(),
@@ -110,8 +132,13 @@ export const SCHEMAS = {
   restoreSnapshot: { body: none, output: Machine },
   removeSnapshot: { output: Snapshot },
   listImages: { output: page(Image) },
+  getImage: { output: ImageDetail },
   createImage: { body: ImageCreate, output: Image },
+  tagImage: { body: z.strictObject({ name: ImageRef }), output: Image },
   removeImage: { output: Image },
+  pruneImages: { body: none, output: z.object({ removed: z.array(z.string()), freedBytes: z.number() }) },
+  pullImage: { query: z.strictObject({ image: ImageRef, platform, insecure: flag }), output: z.unknown() },
+  pushImage: { query: z.strictObject({ image: ImageRef, insecure: flag }), output: z.unknown() },
   listNodes: { output: page(Node) },
   listEvents: {
     query: z.strictObject({

@@ -2,12 +2,13 @@
  * The control plane without its doors: what agents report goes into the log, and the loop answers with documents.
  * The process wires it to gRPC and the wall clock, the simulation to a faulty network and a virtual one.
  */
-import { toHyperlaneError } from "#contract/errors.ts";
+import { invariant, toHyperlaneError } from "#contract/errors.ts";
+import { workloadOf } from "#contract/resources/workload.ts";
 import type { Observation, Desired } from "#contract/wire/agent.ts";
 import type { SshCa } from "#control/auth/ssh.ts";
 import { ingest } from "#control/agents/ingest.ts";
 import type { NewEvent, State, StoredMachine } from "#control/model/state.ts";
-import { createLoop, type Clock } from "#control/reconcile/loop.ts";
+import { createLoop, type Agents, type Clock } from "#control/reconcile/loop.ts";
 import type { Store } from "#control/store/store.ts";
 
 export type Session = { observe(observation: Observation): void; lost(reason: string): void };
@@ -17,10 +18,11 @@ type Deps = {
   clock: Clock;
   identityOf: SshCa["hostIdentity"];
   apply(node: string, machines: Desired[], removeImages: string[]): Promise<void>;
+  moveImage: Agents["moveImage"];
   log(line: string): void;
 };
 
-export function startCore({ store, clock, identityOf, apply, log }: Deps) {
+export function startCore({ store, clock, identityOf, apply, moveImage, log }: Deps) {
   // By node, so that a full report replaces what was known of it.
   const orphans = new Map<string, string[]>();
   const sessions = new Map<string, Session>();
@@ -29,7 +31,7 @@ export function startCore({ store, clock, identityOf, apply, log }: Deps) {
     clock,
     log,
     desired: (machine) => desiredOf(store.state, machine, identityOf),
-    agents: { apply, orphans: () => [...orphans].flatMap(([node, ids]) => ids.map((machine) => ({ node, machine }))) },
+    agents: { apply, moveImage, orphans: () => [...orphans].flatMap(([node, ids]) => ids.map((machine) => ({ node, machine }))) },
   });
   const append = (events: NewEvent[]): void => {
     // What could not be written is reported again with the next full report.
@@ -75,9 +77,8 @@ export function startCore({ store, clock, identityOf, apply, log }: Deps) {
 /** The document for a machine's agent. The identity is made anew each time: keys are not kept. */
 export function desiredOf(state: State, m: StoredMachine, identityOf: SshCa["hostIdentity"]): Desired {
   const snapshots = [...(state.snapshotsOf.get(m.id) ?? [])].filter((id) => state.snapshot.get(id)!.state !== "removing");
-  const images = [...state.image.values()]
-    .filter((i) => i.from === m.id && i.state === "creating")
-    .map((i) => ({ id: i.id, name: i.name }));
+  const workload = workloadOf(m.name, m.spec, m.image.run);
+  invariant(workload, `machine ${m.name} has nothing to run`);
   return {
     id: m.id,
     name: m.name,
@@ -89,7 +90,8 @@ export function desiredOf(state: State, m: StoredMachine, identityOf: SshCa["hos
     exposures: m.exposures,
     snapshots,
     restore: m.restore,
-    images,
+    rootfs: m.image.rootfs,
+    workload,
     identity: m.destroying ? null : identityOf(m),
   };
 }

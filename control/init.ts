@@ -67,6 +67,7 @@ async function ensureConfig(path: string, port: number | undefined): Promise<Con
     identity: before?.identity ?? (await issueCertificate(ca, "control")),
     ssh: before?.ssh ?? generateSshCaKeys(),
     port: port ?? DEFAULT_PORT,
+    registries: before?.registries ?? { mirrors: {}, insecure: [] },
   };
   writeFileSync(`${path}.new`, JSON.stringify(config), { mode: 0o600 });
   renameSync(`${path}.new`, path);

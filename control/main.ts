@@ -6,6 +6,8 @@ import { createConnections } from "#control/agents/connections.ts";
 import { startServer } from "#control/api/server.ts";
 import { createSshCa } from "#control/auth/ssh.ts";
 import { newId } from "#control/auth/tokens.ts";
+import { createMover } from "#control/images/mover.ts";
+import { openBlobs } from "#oci/blobs.ts";
 import type { Clock } from "#control/reconcile/loop.ts";
 import { openStore } from "#control/store/store.ts";
 import { startCore } from "./core.ts";
@@ -17,6 +19,8 @@ export const ControlConfig = z.object({
   ca: Pem,
   identity: Pem,
   ssh: z.object({ user: z.string(), host: z.string() }),
+  /** Registries: mirrors by name, and those that may be spoken to without TLS. */
+  registries: z.object({ mirrors: z.record(z.string(), z.array(z.string())), insecure: z.array(z.string()) }).default({ mirrors: {}, insecure: [] }),
 });
 export type ControlConfig = z.infer<typeof ControlConfig>;
 
@@ -41,16 +45,30 @@ export async function runControl(dir: string, version: string, log: (line: strin
     identityOf: (machine) => ssh.hostIdentity(machine),
     clock: wallClock,
     apply: (node, machines, images) => connections.apply(node, machines, images),
+    moveImage: (action) => images.moveImage(action),
+  });
+  const images = createMover({
+    blobs: openBlobs(`${dir}/registry`),
+    state: () => store.state,
+    append: (events) => store.append(events),
+    newId,
+    agents: {
+      putImage: (node, head, blobs) => connections.putImage(node, head, blobs),
+      commit: (node, machine) => connections.commit(node, machine),
+    },
+    registries: config.registries,
+    log,
   });
   const connections = createConnections({ ca: config.ca.cert, identity: config.identity, log, session: core.session });
   const server = startServer(
-    { store, ssh, connections, version, startedAt: Date.now(), now: Date.now, newId },
+    { store, ssh, connections, images, version, startedAt: Date.now(), now: Date.now, newId },
     { hostname: config.hostname, port: config.port, log },
   );
   for (const node of store.state.node.values()) connections.add(node);
   const housekeeping = setInterval(() => {
     try {
       store.forgetAnswers(Date.now() - ANSWERS_KEPT_MS);
+      images.collect();
     } catch (thrown) {
       log(`housekeeping: ${toHyperlaneError(thrown).message}`);
     }

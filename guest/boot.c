@@ -6,11 +6,16 @@
 #include "init.h"
 
 int boot_rw = -1;
+const char *run_dir = "/dev/hyperlane";
 
 static void fail(const char *what, const char *name, i64 error) {
     say(what, name, error);
-    S0(sync);
     sleep_ms(50); /* the console's last line leaves through a queue */
+    power_off();
+}
+
+void power_off(void) {
+    S0(sync);
     S4(reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_POWER_OFF, 0);
     for (;;) sleep_ms(1000);
 }
@@ -46,7 +51,7 @@ static void wait_for(const char *device) {
     fail("no such disk after 10 s", device, -ENOENT);
 }
 
-void boot_root(void) {
+void boot_root(int system) {
     mount_or_fail("dev", "/dev", "devtmpfs", MS_NOSUID, "mode=755");
     int console = open_file("/dev/console", O_RDWR, 0);
     for (int fd = 0; console >= 0 && fd < 3; fd++) S2(dup2, console, fd);
@@ -72,9 +77,31 @@ void boot_root(void) {
     mount_or_fail("/root", "/", "", MS_MOVE, "");
     S1(chroot, ".");
     S1(chdir, "/");
-    S2(mkdir, "/run", 0755);
-    mount_or_fail("run", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=20%");
-    S2(mkdir, RUN, 0755);
+    if (system) {
+        run_dir = "/run/hyperlane";
+        S2(mkdir, "/run", 0755);
+        mount_or_fail("run", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=20%");
+    }
+    S2(mkdir, run_dir, 0755);
     S2(mkdir, "/dev/pts", 0755);
     S5(mount, "devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=620,ptmxmode=666");
+}
+
+void boot_workload(void) {
+    static const char *const links[] = {"/proc/self/fd", "/dev/fd", "/proc/self/fd/0", "/dev/stdin", "/proc/self/fd/1", "/dev/stdout",
+                                        "/proc/self/fd/2", "/dev/stderr", "/proc/kcore", "/dev/core"};
+    static const char *const files[] = {"/hosts", "/hostname", "/resolv.conf"};
+    struct { u64 soft, hard; } many = {1048576, 1048576};
+    for (u32 i = 0; i < countof(links); i += 2) S2(symlink, links[i], links[i + 1]);
+    S2(mkdir, "/dev/shm", 01777), S2(mkdir, "/dev/mqueue", 0755), S2(mkdir, "/etc", 0755);
+    S5(mount, "shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777,size=64m");
+    S5(mount, "mqueue", "/dev/mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
+    S5(mount, "cgroup", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
+    for (u32 i = 0; i < countof(files); i++) {
+        char from[64] = "", to[32] = "/etc";
+        append(from, sizeof from, run_dir), append(from, sizeof from, files[i]), append(to, sizeof to, files[i]);
+        S1(close, open_file(to, O_WRONLY | O_CREAT, 0644));
+        S5(mount, from, to, "", MS_BIND, "");
+    }
+    S4(prlimit64, 0, 7 /* RLIMIT_NOFILE */, &many, NULL); /* as container engines set it */
 }

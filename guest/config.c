@@ -3,7 +3,7 @@
  *   1 hostname            2 IPv6 address[16] prefix:u8    3 IPv6 gateway[16]
  *   4 IPv4 address[4] prefix:u8       5 IPv4 gateway[4]   6 text of /etc/resolv.conf
  *   7 wall clock, u64 ns since 1970   8 entropy for the kernel's random generator
- *   9 a file below /run/hyperlane: mode:u16 name NUL bytes
+ *   9 a file below run_dir: mode:u16 name NUL bytes
  *
  * Applying a configuration twice changes nothing, so the host sends it again on every connect. */
 #include "init.h"
@@ -29,10 +29,11 @@ static i64 add_entropy(const u8 *p, u32 n) {
     return e;
 }
 
-/* The name may not leave RUN: one component, no leading dot. */
+/* The name may not leave run_dir: one component, no leading dot. */
 static i64 put_run_file(const u8 *p, u32 n) {
-    char path[128] = RUN "/";
+    char path[128] = "";
     u32 end = 2;
+    append(path, sizeof path, run_dir), append(path, sizeof path, "/");
     while (end < n && p[end]) end++;
     if (n < 4 || end == n || end == 2 || end > 66 || p[2] == '.') return -EINVAL;
     for (u32 i = 2; i < end; i++)

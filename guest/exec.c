@@ -28,79 +28,143 @@ static char *field(char **line) {
     return start;
 }
 
-static u32 number(const char *s) {
-    u32 n = 0;
-    while (*s >= '0' && *s <= '9') n = n * 10 + *s++ - '0';
+/* -1: it is not a number. */
+static i64 number(const char *s) {
+    i64 n = 0;
+    if (!*s) return -1;
+    for (; *s; s++) {
+        if (*s < '0' || *s > '9' || n > 0xffffffffL) return -1;
+        n = n * 10 + *s - '0';
+    }
     return n;
 }
 
-/* Takes on the user's ids, supplementary groups and home. root needs no passwd file. */
-static i64 become(const char *user, char *home, usize cap) {
+/* The next line of a file held in text, its end of line cut off; NULL when there is none left. */
+static char *line_of(char **at) {
+    char *start = *at;
+    if (!*start) return NULL;
+    while (**at && **at != '\n') ++*at;
+    if (**at) *(*at)++ = 0;
+    return start;
+}
+
+static void load(const char *path, char *text, u32 cap) {
+    memset(text, 0, cap);
+    int fd = open_file(path, O_RDONLY, 0);
+    if (fd >= 0) read_all(fd, text, cap - 1);
+    S1(close, fd);
+}
+
+/* One of the words between commas. */
+static int lists(char *words, const char *name) {
+    for (char *at = words; *at;) {
+        char *start = at;
+        while (*at && *at != ',') at++;
+        if (*at) *at++ = 0;
+        if (streq(start, name)) return 1;
+    }
+    return 0;
+}
+
+struct identity { u32 uid, gid, groups[64], count; char home[256]; };
+
+/* USER or USER:GROUP, names or numbers, as Docker reads them (runc, libcontainer/user): a number need not be in
+ * the files; without a group the user's supplementary groups count, with one they do not. */
+static i64 identify(char *spec, struct identity *id) {
     static char text[65536];
-    u32 groups[64], count = 0, uid = 0, gid = 0;
-    append(home, cap, "HOME=/root");
-    if (!*user || streq(user, "root")) return 0;
-    int fd = open_file("/etc/passwd", O_RDONLY, 0), found = 0;
-    i64 n = fd < 0 ? fd : read_all(fd, text, sizeof text - 1);
-    S1(close, fd);
-    for (char *p = text; n > 0 && p < text + n && !found;) {
-        char *name = field(&p);
-        field(&p);
-        char *id = field(&p), *group = field(&p);
-        field(&p);
-        char *dir = field(&p);
-        if ((found = streq(name, user))) uid = number(id), gid = number(group), home[5] = 0, append(home, cap, dir);
-        while (*p && *p++ != '\n') {}
+    char *group = spec, *at = text, *name = NULL, known[64] = "";
+    while (*group && *group != ':') group++;
+    if (*group) *group++ = 0;
+    i64 uid = number(spec);
+    append(id->home, sizeof id->home, "/");
+    load("/etc/passwd", text, sizeof text);
+    for (char *line; !known[0] && (line = line_of(&at));) {
+        name = field(&line), field(&line);
+        i64 entry = number(field(&line)), gid = number(field(&line));
+        if (*spec ? uid >= 0 ? entry != uid : !streq(name, spec) : entry != 0) continue;
+        append(known, sizeof known, name);
+        id->uid = entry, id->gid = gid < 0 ? 0 : gid;
+        field(&line);
+        id->home[0] = 0;
+        append(id->home, sizeof id->home, field(&line));
     }
-    if (!found) return -ENOENT;
-    memset(text, 0, sizeof text);
-    fd = open_file("/etc/group", O_RDONLY, 0);
-    n = fd < 0 ? fd : read_all(fd, text, sizeof text - 1);
-    S1(close, fd);
-    for (char *p = text; n > 0 && p < text + n;) {
-        field(&p), field(&p);
-        u32 id = number(field(&p));
-        char *m = p;
-        while (*p && *p != '\n') p++;
-        char last = *p;
-        *p = 0;
-        for (char *at = m; *at;) {
-            char *start = at;
-            while (*at && *at != ',') at++;
-            if (*at) *at++ = 0;
-            if (streq(start, user) && count < countof(groups)) groups[count++] = id;
-        }
-        if (last) p++;
+    if (!known[0] && *spec) {
+        if (uid < 0) return -ENOENT;
+        id->uid = uid;
     }
-    i64 e = S2(setgroups, count, groups);
-    if (e >= 0) e = S1(setgid, gid);
-    return e < 0 ? e : S1(setuid, uid);
+    if (!*group && !known[0]) return 0;
+    i64 wanted = number(group);
+    int found = 0;
+    at = text;
+    load("/etc/group", text, sizeof text);
+    for (char *line; !found && (line = line_of(&at));) {
+        char *name = field(&line);
+        field(&line);
+        i64 gid = number(field(&line));
+        if (!*group) {
+            if (lists(line, known) && id->count < countof(id->groups)) id->groups[id->count++] = gid;
+        } else if ((found = wanted >= 0 ? gid == wanted : streq(name, group))) id->gid = gid;
+    }
+    if (*group && !found) {
+        if (wanted < 0) return -ENOENT;
+        id->gid = wanted;
+    }
+    return 0;
+}
+
+static void refuse(const char *what, const char *name, i64 e, int code) {
+    say(what, name, e);
+    S1(exit_group, code);
+}
+
+/* The directory is made where it is missing, as container runtimes do. */
+static i64 enter(char *dir) {
+    if (S1(chdir, dir) >= 0) return 0;
+    for (char *p = dir + 1; *p; p++)
+        if (*p == '/') *p = 0, S2(mkdir, dir, 0755), *p = '/';
+    S2(mkdir, dir, 0755);
+    return S1(chdir, dir);
 }
 
 static void execute(struct command *c) {
-    static const char *const dirs[] = {"/usr/local/sbin/", "/usr/local/bin/", "/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/"};
-    static char home[256], path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    i64 e = become(c->user, home, sizeof home);
-    if (e < 0) say("no such user", c->user, e), sys6(__NR_exit_group, 126, 0, 0, 0, 0, 0);
-    if (*c->dir && (e = S1(chdir, c->dir)) < 0) say("cannot enter the directory", c->dir, e), S1(exit_group, 126);
+    static struct identity id;
+    static char home[264] = "HOME=", *const none = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    static char user[128];
+    append(user, sizeof user, c->user);
+    i64 e = identify(user, &id);
+    if (e < 0) refuse("no such user or group", c->user, 0, 126);
+    if (*c->dir && (e = enter(c->dir)) < 0) refuse("cannot enter the directory", c->dir, e, 126);
+    for (int fd = 0; fd < 3; fd++) { /* /dev/stdout opens for the user too; /dev/null stays whose it is */
+        struct stat s;
+        if (S2(fstat, fd, &s) >= 0 && (s.st_mode & S_IFMT) == S_IFIFO) S3(fchown, fd, id.uid, id.gid);
+    }
+    if (S2(setgroups, id.count, id.groups) < 0 || S1(setgid, id.gid) < 0 || S1(setuid, id.uid) < 0) refuse("cannot become", c->user, 0, 126);
     u32 n = 0;
-    int has_path = 0, has_home = 0;
-    for (; c->env[n]; n++) has_path |= !memcmp(c->env[n], "PATH=", 5), has_home |= !memcmp(c->env[n], "HOME=", 5);
-    if (!has_path && n < WORDS - 1) c->env[n++] = path;
+    int has_home = 0;
+    char *path = NULL;
+    for (; c->env[n]; n++) {
+        if (!memcmp(c->env[n], "PATH=", 5)) path = c->env[n];
+        has_home |= !memcmp(c->env[n], "HOME=", 5);
+    }
+    if (!path && n < WORDS - 1) c->env[n++] = path = none;
+    append(home, sizeof home, id.home);
     if (!has_home && n < WORDS - 1) c->env[n++] = home;
     int slash = 0;
     for (char *p = c->argv[0]; *p; p++) slash |= *p == '/';
     if (slash) e = S3(execve, c->argv[0], c->argv, c->env);
-    for (u32 i = 0; !slash && i < countof(dirs); i++) {
+    else e = -ENOENT;
+    for (char *p = path + 5; !slash && *p;) {
         static char full[4352];
-        full[0] = 0;
-        append(full, sizeof full, dirs[i]);
+        u32 length = 0;
+        while (*p && *p != ':' && length < 4000) full[length++] = *p++;
+        if (*p) p++;
+        full[length] = 0;
+        append(full, sizeof full, length ? "/" : "./");
         append(full, sizeof full, c->argv[0]);
         i64 r = S3(execve, full, c->argv, c->env);
-        if (i == 0 || r != -ENOENT) e = r;
+        if (r != -ENOENT && r != -ENOTDIR) e = r;
     }
-    say(e == -ENOENT ? "command not found" : "cannot run", c->argv[0], e == -ENOENT ? 0 : e);
-    S1(exit_group, e == -ENOENT ? 127 : 126);
+    refuse(e == -ENOENT ? "command not found" : "cannot run", c->argv[0], e == -ENOENT ? 0 : e, e == -ENOENT ? 127 : 126);
 }
 
 static int open_terminal(struct command *c, char *name) {
@@ -122,10 +186,39 @@ static void run_child(struct frame *f, struct command *c, int in, int out, int e
     S0(setsid);
     if (c->tty) S3(ioctl, in, TIOCSCTTY, 0);
     S2(dup2, in, 0), S2(dup2, out, 1), S2(dup2, err, 2);
+    if (f->type == F_RUN) S5(mount, "proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
     S3(close_range, 3, ~0u, 0);
     if (f->type == F_READ) S1(exit_group, copy_out((char *)f->payload, 1));
     if (f->type == F_WRITE) S1(exit_group, copy_in((char *)f->payload, 0));
     execute(c);
+}
+
+/* A child. The workload is PID 1 of a namespace of its own, with all that this means for signals and orphans, and
+ * other commands are its neighbours there. The old /proc stays open, since the workload's own comes to lie over it. */
+static i64 spawn(u8 type) {
+    static int proc = -1, own = -1, theirs = -1;
+    if (proc < 0) proc = open_file("/proc", O_RDONLY | O_DIRECTORY, 0), own = open_file("/proc/self/ns/pid", O_RDONLY, 0);
+    if (type == F_RUN) {
+        int gate[2];
+        S2(pipe2, gate, O_CLOEXEC);
+        i64 pid = S5(clone, SIGCHLD | CLONE_NEWPID, 0, 0, 0, 0);
+        char name[32] = "";
+        if (pid == 0) {
+            S1(close, gate[1]);
+            S3(read, gate[0], name, 1); /* until the other end is closed */
+            return 0;
+        }
+        append_number(name, sizeof name, pid < 0 ? 0 : pid);
+        append(name, sizeof name, "/ns/pid");
+        theirs = S4(openat, proc, name, O_RDONLY | O_CLOEXEC, 0);
+        S1(close, gate[0]), S1(close, gate[1]);
+        return pid;
+    }
+    if (theirs < 0 || type != F_EXEC) return S0(fork);
+    S2(setns, theirs, CLONE_NEWPID);
+    i64 pid = S0(fork);
+    if (pid != 0) S2(setns, own, CLONE_NEWPID);
+    return pid;
 }
 
 i64 exec_start(struct frame *f, struct child *child) {
@@ -133,7 +226,7 @@ i64 exec_start(struct frame *f, struct child *child) {
     char terminal[32];
     int in[2] = {-1, -1}, out[2] = {-1, -1}, err[2] = {-1, -1};
     memset(&c, 0, sizeof c);
-    if (f->type == F_EXEC) {
+    if (f->type == F_EXEC || f->type == F_RUN) {
         i64 e = parse_command(f, &c);
         if (e < 0) return e;
     } else {
@@ -150,7 +243,11 @@ i64 exec_start(struct frame *f, struct child *child) {
         if (err[1] < 0) return -EMFILE;
         S3(fcntl, in[1], F_SETFL, O_NONBLOCK), S3(fcntl, out[0], F_SETFL, O_NONBLOCK), S3(fcntl, err[0], F_SETFL, O_NONBLOCK);
     }
-    i64 pid = S0(fork);
+    if (f->type == F_RUN && !c.tty && !c.use_stdin) {
+        S1(close, in[0]);
+        in[0] = open_file("/dev/null", O_RDWR, 0);
+    }
+    i64 pid = spawn(f->type);
     if (pid == 0) run_child(f, &c, in[0], out[1], err[1]);
     S1(close, in[0]);
     if (!c.tty) S1(close, out[1]), S1(close, err[1]);

@@ -25,16 +25,22 @@
  *    5 SIGNAL  number:u8
  *    6 RESIZE  rows:u16 cols:u16
  *    7 CONFIG  records, see config.c
- *    8 STOP    mode:u8 (0 power off, 1 reboot)
+ *    8 STOP    mode:u8 (0 power off, 1 reboot) signal:u8 seconds:u16, both for a workload
  *    9 FREEZE  mode:u8 (1 freeze the writable layer, 0 thaw)
  *   10 STATS
  *   11 READ    path: send it as a tar stream
  *   12 WRITE   path: unpack a tar stream there
+ *   13 RUN     as EXEC: the workload; its end is the machine's. Answered at once; a second one changes nothing
+ *   14 ATTACH  rows:u16 cols:u16, the workload's stdin and terminal; EXIT is the workload's
+ *   15 KILL    signal:u8, to the workload
  *
  * EXEC strings, each NUL-terminated: working directory, user, argc as decimal, argv..., env...
  * EXEC flags: 1 a terminal, 2 stdin is used. EXIT kind: 0 exited with code value, 1 killed by signal
  * value, 2 the request failed with errno value. STATS answers on STDOUT with 6 u64: uptime s, RAM total,
  * RAM free (bytes), load 1 min (1/65536), disk total, disk free (bytes).
+ *
+ * WORKLOAD. What it prints goes to the port "hyperlane.log" and not through streams, so that it is kept while
+ * nobody is connected. See log.c.
  *
  * CREDIT. Each side may have at most WINDOW bytes unacknowledged per stream and direction (output
  * counts stdout and stderr together), so one slow reader never blocks the others. */
@@ -47,7 +53,7 @@
 #define WINDOW 65536
 #define SYNC_MAGIC "\xFF" "HLSYNC1"
 
-enum { F_EXEC = 1, F_STDIN, F_EOF, F_CREDIT, F_SIGNAL, F_RESIZE, F_CONFIG, F_STOP, F_FREEZE, F_STATS, F_READ, F_WRITE,
+enum { F_EXEC = 1, F_STDIN, F_EOF, F_CREDIT, F_SIGNAL, F_RESIZE, F_CONFIG, F_STOP, F_FREEZE, F_STATS, F_READ, F_WRITE, F_RUN, F_ATTACH, F_KILL,
        F_STDOUT = 16, F_STDERR, F_EXIT, F_CREDIT_BACK, F_READY };
 enum { EXEC_TTY = 1, EXEC_STDIN = 2 };
 enum { EXIT_CODE = 0, EXIT_SIGNAL = 1, EXIT_ERRNO = 2 };

@@ -12,11 +12,13 @@
 #define SIGRTMIN_LIBC 34 /* what systemd counts its SIGRTMIN+n from: the C library keeps 32 and 33 */
 
 #define SFD_NONBLOCK_ 04000
-#define RUN "/run/hyperlane"
-#define READY_FILE RUN "/ready" /* an image whose own init boots on makes it when ssh listens */
+#define READY_FILE "/run/hyperlane/ready" /* an image whose own init boots on makes it when ssh listens */
 
 /* boot.c */
-void boot_root(void);               /* initramfs -> the machine's root; reports and powers off on failure */
+void boot_root(int system);         /* initramfs -> the machine's root; reports and powers off on failure */
+void boot_workload(void);           /* what a workload finds beside its image: /dev, /etc/hosts and the like */
+void power_off(void);
+extern const char *run_dir;         /* where the host's files go, on no disk */
 extern int boot_rw;                 /* the writable layer's directory, kept open for FREEZE */
 /* net.c */
 i64 net_up(void);
@@ -38,10 +40,16 @@ int streams_blocked(void);          /* output waits for the host to read: take n
 void channel_send(u32 stream, u8 type, const void *payload, u32 length);
 void channel_exit(u32 stream, u8 kind, u8 value, const char *text);
 u32 channel_room(void);
+/* log.c */
+void log_output(int stream, const u8 *data, u32 n);   /* 1 stdout, 2 stderr */
+void log_exit(int status);
+/* stream.c, the workload */
+i64 workload_stop(u8 signal, u32 seconds);            /* -ESRCH: there is none */
+int workload_timeout(void);                           /* ms until something is due, -1: nothing */
 /* copy.c: run in a child; the result is its exit code */
 int copy_out(const char *path, int out);
 int copy_in(const char *path, int in);
 /* main.c */
 extern int is_pid1;
-void stop(int mode);
+void stop(int mode, u8 signal, u32 seconds); /* signal and seconds: for a workload */
 #endif

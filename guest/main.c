@@ -53,32 +53,28 @@ static void reap(void) {
     while ((pid = S4(wait4, -1, &status, WNOHANG, NULL)) > 0) streams_reaped(pid, status);
 }
 
-void stop(int mode) {
+void stop(int mode, u8 signal, u32 seconds) {
     if (!is_pid1) {
         S2(kill, 1, SIGRTMIN_LIBC + (mode ? 5 : 4)); /* systemd(1): reboot.target, poweroff.target */
         return;
     }
-    S2(kill, -1, SIGTERM);
-    for (int ms = 0; ms < 5000 && S4(wait4, -1, NULL, WNOHANG, NULL) != -ECHILD; ms += 10) channel_flush(), sleep_ms(10);
-    S2(kill, -1, SIGKILL);
-    S0(sync);
-    S4(reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, mode ? LINUX_REBOOT_CMD_RESTART : LINUX_REBOOT_CMD_POWER_OFF, 0);
+    if (workload_stop(signal, seconds) < 0) power_off();
 }
 
 static void serve(void) {
-    static struct pollfd fds[400];
+    static struct pollfd fds[400]; /* three a stream, and ours */
     static u8 bytes[16384];
     u64 mask = 1UL << (SIGCHLD - 1);
     S4(rt_sigprocmask, SIG_BLOCK, &mask, NULL, 8);
     int children = S4(signalfd4, -1, &mask, 8, SFD_NONBLOCK_ | O_CLOEXEC), watch = S1(inotify_init1, IN_NONBLOCK | IN_CLOEXEC);
-    S3(inotify_add_watch, watch, RUN, IN_CREATE | IN_MOVED_TO);
+    if (!is_pid1) S3(inotify_add_watch, watch, run_dir, IN_CREATE | IN_MOVED_TO);
     channel_open();
     for (;;) {
         fds[0] = (struct pollfd){channel_fd, POLLIN | (channel_pending() ? POLLOUT : 0), 0};
         fds[1] = (struct pollfd){children, POLLIN, 0};
         fds[2] = (struct pollfd){watch, POLLIN, 0};
         u32 count = streams_poll(fds, 3);
-        S3(poll, fds, count, -1);
+        S3(poll, fds, count, workload_timeout());
         if (fds[2].revents) {
             S3(read, watch, bytes, sizeof bytes);
             if (!announced && is_up()) announce();
@@ -95,18 +91,23 @@ static void serve(void) {
     }
 }
 
-void start(char **argv) {
-    static char *const init[] = {"/sbin/init", NULL}, *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "container=", NULL};
-    boot_root();
-    if (S2(access, init[0], 1) == 0) {
+/* SYSTEM=PATH on the kernel's command line, which the kernel hands on as an environment: the image's own init takes over. */
+__attribute__((used)) void start(char **argv) {
+    static char *init[2];
+    static char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "container=", NULL};
+    char **p = argv;
+    while (*p) p++;
+    while (*++p) if (!memcmp(*p, "SYSTEM=/", 8)) init[0] = *p + 7;
+    boot_root(init[0] != NULL);
+    if (init[0]) {
         i64 pid = S0(fork);
         if (pid != 0) {
             i64 e = S3(execve, init[0], init, env);
             say("cannot run", init[0], e);
-        } else {
-            is_pid1 = 0;
-            argv[0][0] = '@';
+            power_off();
         }
+        is_pid1 = 0;
+        argv[0][0] = '@';
     }
     serve();
 }

@@ -5,6 +5,7 @@
 #include "exec.h"
 
 #define STREAMS 128
+#define WORKLOAD 0xffffffff /* the workload's slot: it belongs to no request, and may have one attached */
 struct stream {
     u32 id;                 /* 0: the slot is free */
     int pid, in, out, err;  /* -1: none, or closed */
@@ -12,12 +13,14 @@ struct stream {
     u32 credit;             /* output bytes the host still takes */
     u32 held;               /* stdin bytes waiting in buffer */
     u8 *buffer;             /* WINDOW bytes */
+    u32 attached;           /* of the workload: the stream that has its stdin */
 };
 static struct stream streams[STREAMS];
+static i64 kill_at;         /* ms since boot: the workload was asked to stop, and gets no longer than this */
 
 static struct stream *find(u32 id) {
     for (u32 i = 0; i < STREAMS; i++)
-        if (streams[i].id == id) return &streams[i];
+        if (streams[i].id == id || (id && streams[i].attached == id)) return &streams[i];
     return NULL;
 }
 
@@ -37,20 +40,77 @@ static void release(struct stream *s) {
 static void finish_if_over(struct stream *s) {
     if (!s->id || !s->reaped || s->out >= 0 || s->err >= 0) return;
     int signal = s->status & 127;
+    if (s->id == WORKLOAD) {
+        log_exit(s->status);
+        if (s->attached) channel_exit(s->attached, signal ? EXIT_SIGNAL : EXIT_CODE, signal ? signal : s->status >> 8, "");
+        channel_flush();
+        power_off();
+    }
     channel_exit(s->id, signal ? EXIT_SIGNAL : EXIT_CODE, signal ? signal : s->status >> 8, "");
     release(s);
 }
 
 static void start(struct frame *f) {
     struct stream *s = find(0);
+    int run = f->type == F_RUN;
+    if (run && find(WORKLOAD)) return channel_exit(f->stream, EXIT_CODE, 0, "");
+    if (run) boot_workload();
     if (find(f->stream)) return channel_exit(f->stream, EXIT_ERRNO, EEXIST, "stream number in use");
     if (!s) return channel_exit(f->stream, EXIT_ERRNO, EAGAIN, "too many commands at once");
     struct child c;
     i64 e = exec_start(f, &c);
     if (e < 0) return channel_exit(f->stream, EXIT_ERRNO, -e, "cannot start the command");
     i64 buffer = sys6(__NR_mmap, 0, WINDOW, 3, 0x22, -1, 0);
-    *s = (struct stream){.id = f->stream, .pid = c.pid, .in = c.in, .out = c.out, .err = c.err, .tty = c.tty,
+    *s = (struct stream){.id = run ? WORKLOAD : f->stream, .pid = c.pid, .in = c.in, .out = c.out, .err = c.err, .tty = c.tty,
                          .credit = WINDOW, .buffer = buffer < 0 ? NULL : (u8 *)buffer};
+    if (run) channel_exit(f->stream, EXIT_CODE, 0, "");
+}
+
+static i64 now_ms(void) {
+    struct { i64 seconds, nanoseconds; } t;
+    S2(clock_gettime, 1, &t);
+    return t.seconds * 1000 + t.nanoseconds / 1000000;
+}
+
+i64 workload_stop(u8 signal, u32 seconds) {
+    struct stream *s = find(WORKLOAD);
+    if (!s) return -ESRCH;
+    if (!s->reaped) S2(kill, s->pid, signal);
+    kill_at = now_ms() + seconds * 1000L;
+    return 0;
+}
+
+int workload_timeout(void) {
+    struct stream *s = find(WORKLOAD);
+    if (!kill_at || !s) return -1;
+    i64 left = kill_at - now_ms();
+    if (left > 0) return left;
+    if (!s->reaped) S2(kill, s->pid, SIGKILL);
+    return -1;
+}
+
+static void resize(struct stream *s, const u8 *size) {
+    struct winsize w = {get16(size), get16(size + 2), 0, 0};
+    if (s->tty) S3(ioctl, s->out, TIOCSWINSZ, &w);
+}
+
+static void attach(struct frame *f) {
+    struct stream *s = find(WORKLOAD);
+    if (!s) return channel_exit(f->stream, EXIT_ERRNO, ESRCH, "no workload runs");
+    if (s->attached) channel_exit(s->attached, EXIT_ERRNO, EPIPE, "somebody else has attached");
+    s->attached = f->stream, s->held = 0;
+    if (f->length == 4 && get16(f->payload)) resize(s, f->payload);
+}
+
+static i64 signal_workload(struct frame *f) {
+    struct stream *s = find(WORKLOAD);
+    return !s || s->reaped ? -ESRCH : S2(kill, s->pid, f->length ? f->payload[0] : SIGKILL);
+}
+
+static void give_credit(struct stream *s, u32 n) {
+    u8 credit[4];
+    put32(credit, n);
+    channel_send(s->id == WORKLOAD ? s->attached : s->id, F_CREDIT_BACK, credit, 4);
 }
 
 static void push_stdin(struct stream *s) {
@@ -63,9 +123,7 @@ static void push_stdin(struct stream *s) {
         }
         memmove(s->buffer, s->buffer + n, s->held - n);
         s->held -= n;
-        u8 credit[4];
-        put32(credit, n);
-        channel_send(s->id, F_CREDIT_BACK, credit, 4);
+        give_credit(s, n);
     }
     if (s->eof && !s->held && s->in >= 0) {
         if (s->tty) write_all(s->in, "\4", 1);
@@ -79,10 +137,8 @@ static void take_stdin(struct stream *s, struct frame *f) {
     memcpy(s->buffer + s->held, f->payload, f->length);
     s->held += f->length;
     if (s->in < 0) { /* nobody reads it */
-        u8 credit[4];
-        put32(credit, s->held);
+        give_credit(s, s->held);
         s->held = 0;
-        channel_send(s->id, F_CREDIT_BACK, credit, 4);
     }
     push_stdin(s);
 }
@@ -109,25 +165,24 @@ static i64 freeze(int on) {
 void streams_request(struct frame *f) {
     struct stream *s;
     switch (f->type) {
-    case F_EXEC: case F_READ: case F_WRITE: return start(f);
+    case F_EXEC: case F_READ: case F_WRITE: case F_RUN: return start(f);
+    case F_ATTACH: return attach(f);
+    case F_KILL: return answer(f->stream, signal_workload(f), "cannot signal the workload");
     case F_CONFIG: return answer(f->stream, configure(f->payload, f->length), "cannot apply all of the configuration");
     case F_STATS: return stats(f->stream);
     case F_FREEZE: return answer(f->stream, freeze(f->length && f->payload[0]), "cannot freeze the writable layer");
     case F_STOP:
         answer(f->stream, 0, "");
-        return stop(f->length && f->payload[0]);
+        return f->length < 4 ? stop(f->length && f->payload[0], SIGTERM, 10) : stop(f->payload[0], f->payload[1], get16(f->payload + 2));
     }
     if (!(s = find(f->stream))) return; /* it ended while this was on its way */
     switch (f->type) {
     case F_STDIN: take_stdin(s, f); break;
     case F_EOF: s->eof = 1; push_stdin(s); break;
     case F_CREDIT: if (f->length == 4) s->credit += get32(f->payload); break;
-    case F_SIGNAL: if (f->length == 1 && !s->reaped) S2(kill, -s->pid, f->payload[0]); break;
+    case F_SIGNAL: if (f->length == 1 && !s->reaped) S2(kill, s->id == WORKLOAD ? s->pid : -s->pid, f->payload[0]); break;
     case F_RESIZE:
-        if (f->length == 4 && s->tty) {
-            struct winsize w = {get16(f->payload), get16(f->payload + 2), 0, 0};
-            S3(ioctl, s->out, TIOCSWINSZ, &w);
-        }
+        if (f->length == 4) resize(s, f->payload);
     }
 }
 
@@ -135,7 +190,8 @@ void streams_request(struct frame *f) {
 void streams_reset(void) {
     for (u32 i = 0; i < STREAMS; i++) {
         struct stream *s = &streams[i];
-        if (!s->id) continue;
+        s->attached = 0;
+        if (!s->id || s->id == WORKLOAD) continue;
         if (!s->reaped) S2(kill, -s->pid, SIGHUP), S2(kill, -s->pid, SIGTERM);
         if (s->tty) S1(close, s->out);
         release(s);
@@ -148,8 +204,9 @@ u32 streams_poll(struct pollfd *fds, u32 at) {
     for (u32 i = 0; i < STREAMS; i++) {
         struct stream *s = &streams[i];
         if (!s->id) continue;
-        if (s->out >= 0) fds[at++] = (struct pollfd){s->out, (room && s->credit ? POLLIN : 0) | (s->tty && s->held ? POLLOUT : 0), 0};
-        if (s->err >= 0) fds[at++] = (struct pollfd){s->err, room && s->credit ? POLLIN : 0, 0};
+        int take = s->id == WORKLOAD || (room && s->credit) ? POLLIN : 0;
+        if (s->out >= 0) fds[at++] = (struct pollfd){s->out, take | (s->tty && s->held ? POLLOUT : 0), 0};
+        if (s->err >= 0) fds[at++] = (struct pollfd){s->err, take, 0};
         if (s->in >= 0 && !s->tty && s->held) fds[at++] = (struct pollfd){s->in, POLLOUT, 0};
     }
     return at;
@@ -158,12 +215,15 @@ u32 streams_poll(struct pollfd *fds, u32 at) {
 static void pull(struct stream *s, int *fd, u8 type) {
     static u8 chunk[16384];
     u32 want = sizeof chunk, room = channel_room();
-    if (want > s->credit) want = s->credit;
-    if (want + FRAME_HEAD > room) want = room > FRAME_HEAD ? room - FRAME_HEAD : 0;
-    if (!want) return;
+    if (s->id != WORKLOAD) {
+        if (want > s->credit) want = s->credit;
+        if (want + FRAME_HEAD > room) want = room > FRAME_HEAD ? room - FRAME_HEAD : 0;
+        if (!want) return;
+    }
     i64 n = S3(read, *fd, chunk, want);
     if (n == -EAGAIN || n == -EINTR) return;
     if (n > 0) {
+        if (s->id == WORKLOAD) return log_output(type == F_STDERR ? 2 : 1, chunk, n);
         s->credit -= n;
         return channel_send(s->id, type, chunk, n);
     }

@@ -25,6 +25,7 @@
 #include <asm/signal.h>
 #include <asm/stat.h>
 #include <linux/stat.h>
+#include <linux/sched.h>
 #include <asm/statfs.h>
 #include <asm/termios.h>
 #include <asm-generic/errno.h>

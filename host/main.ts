@@ -9,7 +9,7 @@ import { readContext, writeContext } from "#cli/config.ts";
 import { createOutput, type Output } from "#cli/render/output.ts";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { VERSION } from "#contract/version.ts";
-import { fromSource } from "#cli/program.ts";
+import { fromSource, self } from "#cli/program.ts";
 import { GUEST_FILES, logDir, ROLES, stateDir, TITLES, type Role } from "./place.ts";
 import { supervise, supervisor } from "./supervisor.ts";
 import { uninstall } from "./uninstall.ts";
@@ -63,6 +63,8 @@ export async function runHyperlane(argv: string[]): Promise<number> {
         return await foreground("agent");
       case "supervise":
         return await supervise(positionals[1] as Role);
+      case "convert":
+        return await (await import("#agent/images/convert.ts")).runConverter();
       case "recover":
         return await recover(out);
       case "uninstall":
@@ -132,6 +134,7 @@ async function init(flags: Flags, out: Output): Promise<number> {
   if (made.secret) out.done(`Admin token kept in ${writeContext({ url: made.url, token: made.secret })}`);
   await start(out);
   await untilConnected(out, made.url);
+  await loadDefaultImage(made.url, `${guestDir}/debian-12.tar`, out);
   out.line("→ Next: vps up api-prod");
   return 0;
 }
@@ -193,6 +196,21 @@ async function untilConnected(out: Output, url: string): Promise<void> {
   }
 }
 
+/** The image that machines are made from unless another is named; a new build of it takes the name over. */
+async function loadDefaultImage(url: string, archive: string, out: Output): Promise<void> {
+  if (!existsSync(archive)) return;
+  const { createRegistry } = await import("#oci/client.ts");
+  const { loadArchive } = await import("#oci/archive.ts");
+  const { createClient } = await import("#sdk/client.ts");
+  const { token } = readContext();
+  const { items } = await createClient({ url, token }).listImages();
+  const head = await Bun.file(archive).slice(512, 4096).text();
+  const digest = /"digest":"(sha256:[a-f0-9]{64})"/.exec(head)?.[1];
+  if (items.some((i) => i.name === "debian:12" && i.target === digest)) return;
+  const registry = createRegistry({ base: url, credentials: { username: "hyperlane", password: token }, push: true });
+  for (const name of await loadArchive(registry, Bun.file(archive).stream() as unknown as AsyncIterable<Uint8Array>)) out.done(`Image ${name} loaded`);
+}
+
 async function start(out: Output): Promise<void> {
   for (const role of ROLES) if (await supervisor().start(role)) out.done(`${TITLES[role]} started`);
 }
@@ -217,7 +235,7 @@ async function foreground(role: Role): Promise<number> {
   const part =
     role === "serve"
       ? await (await import("#control/main.ts")).runControl(stateDir(), VERSION, log)
-      : await (await import("#agent/main.ts")).runAgent(stateDir(), VERSION, log);
+      : await (await import("#agent/main.ts")).runAgent(stateDir(), VERSION, [...self("hyperlane"), "convert"], log);
   return await new Promise((done) => {
     for (const signal of ["SIGTERM", "SIGINT"] as const)
       process.once(signal, () => {

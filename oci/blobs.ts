@@ -24,11 +24,20 @@ import { DIGEST } from "#contract/oci/reference.ts";
 export type Blobs = ReturnType<typeof openBlobs>;
 
 const UPLOAD_KEPT_MS = 24 * 3600 * 1000;
+/** Whoever was told that a blob is there may count on it for this long, before anything refers to it. */
+const GRACE_MS = 10 * 60 * 1000;
 
 export function openBlobs(dir: string) {
   const [blobDir, ingestDir] = [`${dir}/blobs/sha256`, `${dir}/ingest`];
   for (const d of [blobDir, ingestDir]) mkdirSync(d, { recursive: true, mode: 0o700 });
   if (!existsSync(`${dir}/oci-layout`)) writeFileSync(`${dir}/oci-layout`, JSON.stringify({ imageLayoutVersion: "1.0.0" }));
+
+  const openedAt = Date.now();
+  const touched = new Map<string, number>();
+  const touch = (digest: string): void => void touched.set(digest, Date.now());
+  /** What a process before this one promised is told by the file's date. */
+  const isPromised = (digest: string, mtimeMs: number): boolean =>
+    Date.now() - (touched.get(digest) ?? 0) < GRACE_MS || (mtimeMs < openedAt && Date.now() - mtimeMs < GRACE_MS);
 
   const path = (digest: string): string => {
     if (!DIGEST.test(digest)) throw new HyperlaneError("INVALID", `"${digest}" is no sha256 digest.`);
@@ -44,15 +53,18 @@ export function openBlobs(dir: string) {
       return readFileSync(path(digest));
     },
     path,
-    /** It is in use, whatever refers to it: garbage collection leaves what was touched lately. */
-    touch: (digest: string): void => utimesSync(path(digest), new Date(), new Date()),
+    /** Somebody is about to refer to it: garbage collection leaves it for now. */
+    touch(digest: string): void {
+      touch(digest);
+      utimesSync(path(digest), new Date(), new Date());
+    },
+    /** Something refers to them by now, or nobody will. */
+    release: (digests: Iterable<string>): void => [...digests].forEach((d) => touched.delete(d)),
     /** Takes bytes that are there in one piece; their digest. */
     put(bytes: Uint8Array): string {
       const digest = digestOf(bytes);
-      if (existsSync(path(digest))) {
-        utimesSync(path(digest), new Date(), new Date());
-        return digest;
-      }
+      touch(digest);
+      if (existsSync(path(digest))) return digest;
       const coming = `${ingestDir}/${crypto.randomUUID()}`;
       const fd = openSync(coming, "w", 0o600);
       try {
@@ -65,15 +77,14 @@ export function openBlobs(dir: string) {
       return digest;
     },
     /** A file being received, found again under the same name after a restart. */
-    ingest: (name: string) => openIngest(`${ingestDir}/${name}`, path),
+    ingest: (name: string) => openIngest(`${ingestDir}/${name}`, (digest) => (touch(digest), path(digest))),
     hasIngest: (name: string): boolean => existsSync(`${ingestDir}/${name}`),
-    /** Removes what `keep` does not name and nobody touched since `before`. The bytes freed. */
-    sweep(keep: ReadonlySet<string>, before: number): number {
+    /** Removes what `keep` does not name and nobody is about to refer to. The bytes freed. */
+    sweep(keep: ReadonlySet<string>): number {
       let freed = 0;
       for (const hex of readdirSync(blobDir)) {
-        if (keep.has(`sha256:${hex}`)) continue;
         const { mtimeMs, size } = statSync(`${blobDir}/${hex}`);
-        if (mtimeMs >= before) continue;
+        if (keep.has(`sha256:${hex}`) || isPromised(`sha256:${hex}`, mtimeMs)) continue;
         rmSync(`${blobDir}/${hex}`, { force: true });
         freed += size;
       }

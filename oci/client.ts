@@ -180,6 +180,40 @@ export function createRegistry({ base, credentials, push = false, signal }: Regi
       if (done.status !== 201) return await refuse(done, `the upload of "${digest}"`);
       onProgress(size);
     },
+    /** A blob whose digest is only known at its end, in chunks. */
+    async putStream(repository: string, source: AsyncIterable<Uint8Array>): Promise<{ digest: string; size: number }> {
+      const begun = await send(repository, `/v2/${repository}/blobs/uploads/`, { method: "POST" });
+      if (begun.status !== 202) return await refuse(begun, `an upload to "${repository}"`);
+      let at = begun.headers.get("location") ?? "";
+      const hash = new Bun.CryptoHasher("sha256");
+      let size = 0;
+      let held: Uint8Array[] = [];
+      let have = 0;
+      const flush = async (): Promise<void> => {
+        if (!have) return;
+        const body = Buffer.concat(held);
+        const headers = { "content-type": "application/octet-stream", "content-range": `${size}-${size + have - 1}` };
+        const response = await send(repository, at, { method: "PATCH", body: body as never, headers, once: true });
+        if (response.status !== 202) return await refuse(response, "a part of an upload");
+        at = response.headers.get("location") ?? at;
+        size += have;
+        held = [];
+        have = 0;
+      };
+      for await (const bytes of source) {
+        hash.update(bytes as never);
+        held.push(bytes.slice());
+        have += bytes.length;
+        if (have >= UPLOAD_CHUNK_BYTES) await flush();
+      }
+      await flush();
+      const digest = `sha256:${hash.digest("hex")}`;
+      const end = new URL(at, base);
+      end.searchParams.set("digest", digest);
+      const done = await send(repository, end.href, { method: "PUT", body: new Uint8Array(0), once: true });
+      if (done.status !== 201) return await refuse(done, `the upload of "${digest}"`);
+      return { digest, size };
+    },
     async putManifest(repository: string, reference: string, bytes: Buffer, mediaType: string): Promise<void> {
       const response = await send(repository, `/v2/${repository}/manifests/${reference}`, {
         method: "PUT",

@@ -25,6 +25,8 @@ export type VmSpec = {
   runDir: string;
   consoleLog: string;
   workloadLog: string;
+  /** The program in the image that becomes PID 1; null: ours stays, runs a workload, and ends the machine with it. */
+  init: string | null;
 };
 
 /** internal-error: the hypervisor cannot go on. off: the guest has powered itself off, its VMM waits to be ended. */

@@ -2,11 +2,28 @@
  * build/guest: what machines are made of.
  *   vmlinux          Debian's cloud kernel, unpacked: an uncompressed PVH kernel starts a second sooner
  *   initramfs        init and the few modules it needs
- *   debian-12.erofs  the default image, from Debian's packages through the host's own mirrors
+ *   debian-12.tar    the default image, an OCI archive, from Debian's packages through the host's own mirrors
  * Each is made once; remove it to have it made anew.
  */
-import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync, chmodSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  createReadStream,
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { basename } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { createGzip } from "node:zlib";
+import { pack } from "tar-stream";
+import { MEDIA } from "#contract/oci/manifest.ts";
 import { ROOT, sh, step } from "./sh.ts";
 
 export const OUT = `${ROOT}/build/guest`;
@@ -35,7 +52,7 @@ export async function buildGuest(): Promise<void> {
   await step("guest init", async () => void (await sh(["make", "-s", "-C", "guest", "OUT=../build/guest", "check"])));
   if (!existsSync(`${OUT}/vmlinux`) || !existsSync(`${WORK}/kernel/lib`)) await step("kernel", kernel);
   await step("initramfs", initramfs);
-  if (!existsSync(`${OUT}/debian-12.erofs`)) await step("image debian:12", image);
+  if (!existsSync(`${OUT}/debian-12.tar`)) await step("image debian:12", image);
 }
 
 async function kernel(): Promise<void> {
@@ -158,9 +175,45 @@ async function image(): Promise<void> {
   for (const dir of ["doc", "man", "info", "locale"])
     for (const f of readdirSync(`${root}/usr/share/${dir}`)) rmSync(`${root}/usr/share/${dir}/${f}`, { recursive: true });
   await sh(["find", `${root}/var/lib/apt/lists`, `${root}/var/cache/apt`, "-type", "f", "-delete"]);
-  await sh(["mkfs.erofs", "-zlz4", "--quiet", `${OUT}/debian-12.erofs.new`, root]);
-  renameSync(`${OUT}/debian-12.erofs.new`, `${OUT}/debian-12.erofs`);
+  await sh(["tar", "--format=pax", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--sort=name", "-cf", `${WORK}/layer.tar`, "-C", root, "."]);
+  await writeImage(`${WORK}/layer.tar`, `${OUT}/debian-12.tar`, "debian:12", { Cmd: ["/sbin/init"], Env: ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], StopSignal: "SIGRTMIN+3" });
+  rmSync(`${WORK}/layer.tar`);
   rmSync(root, { recursive: true, force: true });
+}
+
+/** One layer as an OCI image archive. The index comes first, so that what the archive holds is known after a few bytes. */
+async function writeImage(layer: string, to: string, name: string, config: object): Promise<void> {
+  const packed = `${layer}.gz`;
+  const [unpackedHash, packedHash] = [new Bun.CryptoHasher("sha256"), new Bun.CryptoHasher("sha256")];
+  const source = createReadStream(layer, { highWaterMark: 1 << 20 }).on("data", (b) => void unpackedHash.update(b));
+  const gzip = createGzip({ level: 4 }).on("data", (b) => void packedHash.update(b));
+  await pipeline(source, gzip, createWriteStream(packed));
+  const out = pack();
+  const blobs = new Map<string, Buffer>();
+  const blob = (mediaType: string, value: object) => {
+    const bytes = Buffer.from(JSON.stringify(value));
+    const digest = `sha256:${new Bun.CryptoHasher("sha256").update(bytes).digest("hex")}`;
+    blobs.set(digest, bytes);
+    return { mediaType, digest, size: bytes.length };
+  };
+  const diff = `sha256:${unpackedHash.digest("hex")}`;
+  const created = new Date().toISOString();
+  const history = [{ created, created_by: "scripts/guest.ts" }];
+  const configuration = blob(MEDIA.config, { created, architecture: "amd64", os: "linux", config, rootfs: { type: "layers", diff_ids: [diff] }, history });
+  const { size } = statSync(packed);
+  const digest = `sha256:${packedHash.digest("hex")}`;
+  const layers = [{ mediaType: MEDIA.layerGzip, digest, size }];
+  const manifest = blob(MEDIA.manifest, { schemaVersion: 2, mediaType: MEDIA.manifest, config: configuration, layers });
+  const index = { schemaVersion: 2, manifests: [{ ...manifest, annotations: { "org.opencontainers.image.ref.name": name } }] };
+  const written = pipeline(out, createWriteStream(`${to}.new`));
+  out.entry({ name: "index.json" }, JSON.stringify(index));
+  out.entry({ name: "oci-layout" }, JSON.stringify({ imageLayoutVersion: "1.0.0" }));
+  for (const [d, bytes] of blobs) out.entry({ name: `blobs/sha256/${d.slice(7)}` }, bytes);
+  await pipeline(createReadStream(packed, { highWaterMark: 1 << 20 }), out.entry({ name: `blobs/sha256/${digest.slice(7)}`, size }));
+  out.finalize();
+  await written;
+  rmSync(packed);
+  renameSync(`${to}.new`, to);
 }
 
 /** Units that have nothing to do in a machine of ours, and cost start-up time. */

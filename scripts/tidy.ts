@@ -9,25 +9,25 @@ import { ROOT, sh } from "./sh.ts";
 /** A folder may import itself and those listed. The longest matching folder decides; "" is the root. */
 const IMPORTS: Record<string, readonly string[]> = {
   "": ["cli", "host"],
-  host: ["cli", "sdk", "contract", "control", "agent"],
+  host: ["cli", "sdk", "contract", "control", "agent", "oci"],
   contract: [],
   oci: ["contract"],
   sdk: ["contract"],
-  cli: ["sdk", "contract"],
+  cli: ["sdk", "contract", "oci"],
   control: ["contract", "oci"],
   "control/model": ["contract"],
   "control/schedule": ["contract"],
   "control/store": ["contract", "control/model"],
   "control/auth": ["contract", "control/model"],
   "control/agents": ["contract", "control/model", "control/auth"],
-  "control/images": ["contract", "oci"],
+  "control/images": ["contract", "oci", "control/model"],
   "control/reconcile": ["contract", "control/model", "control/schedule", "control/store"],
-  "control/api": ["contract", "control/model", "control/schedule", "control/store", "control/auth", "control/agents", "control/images"],
+  "control/api": ["contract", "control/model", "control/schedule", "control/store", "control/auth", "control/agents", "control/images", "oci"],
   agent: ["contract", "runtimes"],
   runtimes: [],
   tests: ["cli", "host", "sdk", "contract", "oci", "control", "agent", "runtimes", "scripts", ""],
   bench: ["sdk", "contract", "oci", "control", "agent", "runtimes", "tests", "scripts"],
-  scripts: ["host", "tests", "bench"],
+  scripts: ["host", "tests", "bench", "contract"],
 };
 
 /** Data in, data out: no clock, no chance, no process, nothing outside the language but types and zod. */

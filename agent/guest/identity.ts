@@ -1,34 +1,50 @@
 /** What init in a machine is told at each of its starts: who it is, where it is, and what SSH needs. */
 import type { Desired, Identity } from "#contract/wire/agent.ts";
 import { encodeConfig } from "#contract/wire/config.ts";
+import { encodeExec } from "#contract/wire/frames.ts";
 import { ZONE } from "#agent/network/dns.ts";
 import { addressesOf, gateway4, gateway6, prefixLength4, type NodeNetwork } from "#agent/network/plan.ts";
 
 export function guestConfig(desired: Desired, identity: Identity, network: NodeNetwork): Buffer {
   const { address4, address6 } = addressesOf(network, desired);
+  const hostname = desired.spec.hostname ?? desired.name;
+  const resolvConf = `nameserver ${gateway4(network)}\nnameserver ${gateway6(network)}\nsearch ${ZONE}\n`;
+  const hosts = `127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n${address4}\t${hostname}\n${address6}\t${hostname}\n`;
+  const system = desired.workload.kind === "system";
   return encodeConfig({
-    hostname: desired.name,
+    hostname,
     address6,
     prefix6: 64,
     gateway6: gateway6(network),
     address4,
     prefix4: prefixLength4(network),
     gateway4: gateway4(network),
-    resolvConf: `nameserver ${gateway4(network)}\nnameserver ${gateway6(network)}\nsearch ${ZONE}\n`,
+    resolvConf: system ? resolvConf : null,
     clockNs: BigInt(Date.now()) * 1_000_000n,
     entropy: Buffer.from(crypto.getRandomValues(new Uint8Array(64))),
-    files: [
-      { name: "ssh_host_key", mode: 0o600, content: identity.hostKey },
-      { name: "ssh_host_key-cert.pub", mode: 0o644, content: identity.hostCertificate },
-      { name: "ssh_user_ca.pub", mode: 0o644, content: identity.userCa },
-      { name: "ssh_principals", mode: 0o644, content: `${identity.principals.join("\n")}\n` },
-      {
-        name: "environment",
-        mode: 0o644,
-        content: Object.entries(desired.spec.env)
-          .map(([k, v]) => `${k}=${JSON.stringify(v)}\n`)
-          .join(""),
-      },
-    ],
+    files: system ? systemFiles(desired, identity) : workloadFiles({ hostname: `${hostname}\n`, hosts, "resolv.conf": resolvConf }),
   });
+}
+
+/** What ssh in a machine with an init of its own needs. */
+function systemFiles(desired: Desired, identity: Identity) {
+  const environment = Object.entries(desired.spec.env)
+    .map(([k, v]) => `${k}=${JSON.stringify(v)}\n`)
+    .join("");
+  return [
+    { name: "ssh_host_key", mode: 0o600, content: identity.hostKey },
+    { name: "ssh_host_key-cert.pub", mode: 0o644, content: identity.hostCertificate },
+    { name: "ssh_user_ca.pub", mode: 0o644, content: identity.userCa },
+    { name: "ssh_principals", mode: 0o644, content: `${identity.principals.join("\n")}\n` },
+    { name: "environment", mode: 0o644, content: environment },
+  ];
+}
+
+function workloadFiles(files: Record<string, string>) {
+  return Object.entries(files).map(([name, content]) => ({ name, mode: 0o644, content }));
+}
+
+/** The RUN frame; null where the image's own init runs everything. */
+export function guestWorkload({ workload }: Desired): Buffer | null {
+  return workload.kind === "system" ? null : encodeExec({ ...workload, rows: 24, cols: 80 });
 }

@@ -16,10 +16,10 @@ export type GuestLink = {
   close(): void;
 };
 
-/** config: what init is told, or null while that is not known. onUp: called when `up` turns true. */
+/** config: what init is told, or null while that is not known. workload: what it then runs, where it runs something. onUp: called when `up` turns true. */
 export function openGuest(
   socket: string,
-  { config, onUp, log }: { config(): Buffer | null; onUp(): void; log(line: string): void },
+  { config, workload, onUp, log }: { config(): Buffer | null; workload(): Buffer | null; onUp(): void; log(line: string): void },
 ): GuestLink {
   let booted = false;
   let configured = false;
@@ -32,7 +32,9 @@ export function openGuest(
   function configure(): void {
     const bytes = configured || !channel.connected ? null : config();
     if (!bytes) return;
-    channel.ask(F.CONFIG, bytes, CONFIG_MS).then(
+    const run = workload();
+    const told = channel.ask(F.CONFIG, bytes, CONFIG_MS).then(() => run && channel.ask(F.RUN, run, CONFIG_MS));
+    told.then(
       () => {
         configured = true;
         if (booted) onUp();

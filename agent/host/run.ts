@@ -38,6 +38,45 @@ export function which(program: string): string | null {
   return Bun.which(program, { PATH: PATH_DIRS });
 }
 
+/** Runs with its stdin fed, its stdout in an open file, its stderr as text. Whatever it ends with is the caller's business. */
+export async function runFed(
+  argv: readonly string[],
+  input: AsyncIterable<Uint8Array>,
+  stdout: number,
+): Promise<{ ended: string; stderr: string }> {
+  const child = Bun.spawn(argv as string[], { stdin: "pipe", stdout, stderr: "pipe", env: { PATH: PATH_DIRS, LC_ALL: "C" } });
+  const stderr = new Response(child.stderr).text();
+  const feed = async (): Promise<void> => {
+    for await (const bytes of input) {
+      if (child.exitCode !== null) return;
+      child.stdin.write(bytes);
+      await child.stdin.flush();
+    }
+    await child.stdin.end();
+  };
+  let broken: unknown;
+  await feed().catch((thrown) => {
+    if ((thrown as { code?: string }).code === "EPIPE") return; // it says itself why it ended
+    broken = thrown;
+    child.kill("SIGKILL");
+  });
+  const code = await child.exited;
+  if (broken !== undefined) throw broken;
+  return { ended: child.signalCode === null ? `exit ${code}` : String(child.signalCode), stderr: await stderr };
+}
+
+/** Runs, and gives its stdout as it comes. A non-zero exit throws with the last lines of stderr, after what there was. */
+export async function* runStreaming(argv: readonly string[]): AsyncGenerator<Uint8Array> {
+  const child = Bun.spawn(argv as string[], { stdin: "ignore", stdout: "pipe", stderr: "pipe", env: { PATH: PATH_DIRS, LC_ALL: "C" } });
+  const stderr = new Response(child.stderr).text();
+  try {
+    yield* child.stdout as unknown as AsyncIterable<Uint8Array>;
+    if ((await child.exited) !== 0) throw new HyperlaneError("FAILED", `"${argv[0]}" failed: ${(await stderr).trim().split("\n").slice(-3).join("; ")}`);
+  } finally {
+    child.kill("SIGKILL");
+  }
+}
+
 /** Starts a process that outlives this one, in a session of its own, its output appended to a file. */
 export function spawnDetached(argv: readonly string[], outputPath: string, env: Record<string, string> = {}): number {
   const out = openSync(outputPath, "a", 0o640);

@@ -1,92 +1,117 @@
 /**
- * The node's images: `DIGEST.erofs` files that never change, and names.json, which says what each is called.
- * An image appears under its final name only when it is whole.
+ * The node's images: ROOTFS.erofs files that never change, each made from an image's layers and named by them (the
+ * chain id). One appears under its name only when it is whole and on the disk.
  */
-import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
-import { z } from "zod";
-import { HyperlaneError } from "#contract/errors.ts";
-import { readJson, writeFileDurably } from "#agent/host/files.ts";
-import { run } from "#agent/host/run.ts";
-import type { Storage } from "#agent/storage/storage.ts";
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, statfsSync, statSync } from "node:fs";
+import { fromErrorBody, HyperlaneError } from "#contract/errors.ts";
+import type { ImageHead } from "#contract/wire/agent.ts";
+import { runFed } from "#agent/host/run.ts";
+import { ConvertReply, type ConvertRequest } from "./convert.ts";
 
 export type Images = ReturnType<typeof openImages>;
-const Names = z.record(z.string(), z.object({ digest: z.string(), bytes: z.number() }));
 
-export function openImages(dir: string) {
+const MAX_ENTRIES = 2_000_000;
+/** What an image may unpack to, beside what the disk has room for once packed again. */
+const MAX_UNPACKED_BYTES = 256 * 2 ** 30;
+const RESERVE_BYTES = 512 * 2 ** 20;
+const ARRIVAL_MS = 30 * 60 * 1000;
+
+/** converter: how the converter is started (convert.ts). */
+export function openImages(dir: string, converter: readonly string[]) {
   mkdirSync(dir, { recursive: true, mode: 0o755 });
-  for (const name of readdirSync(dir))
-    if (name.endsWith(".new") || name.startsWith("work-")) rmSync(`${dir}/${name}`, { recursive: true, force: true });
-  const file = (digest: string): string => `${dir}/${digest}.erofs`;
-  const names = () => Names.catch({}).parse(readJson(`${dir}/names.json`) ?? {});
-  const setNames = (next: z.infer<typeof Names>): void => writeFileDurably(`${dir}/names.json`, JSON.stringify(next), 0o644);
+  for (const name of readdirSync(dir)) if (!/^[a-f0-9]{64}\.erofs$/.test(name)) rmSync(`${dir}/${name}`, { recursive: true, force: true });
+  const file = (rootfs: string): string => `${dir}/${rootfs}.erofs`;
+  const coming = new Map<string, Promise<{ again: boolean }>>();
+  const listeners = new Set<(rootfs: string, failure: HyperlaneError | null) => void>();
 
-  /** Takes a finished EROFS file in under its digest. */
-  async function adopt(name: string, path: string): Promise<{ digest: string; bytes: number }> {
-    const digest = (await run(["sha256sum", "--", path], { timeoutMs: 600_000 })).slice(0, 64);
-    const bytes = statSync(path).size;
-    await run(["sync", "--", path]);
-    renameSync(path, file(digest));
-    setNames({ ...names(), [name]: { digest, bytes } });
-    return { digest, bytes };
+  async function make(head: ImageHead, blobs: AsyncIterable<Uint8Array>): Promise<{ again: boolean }> {
+    const next = `${file(head.rootfs)}.new`;
+    const fd = openSync(next, "w", 0o644);
+    try {
+      const { rootfs: id, layers, keepAll } = head;
+      const request: ConvertRequest = { id, layers, keepAll, maxBytes: MAX_UNPACKED_BYTES, maxEntries: MAX_ENTRIES };
+      const said = await runFed(converter, lead(request, blobs), fd);
+      const reply = ConvertReply.safeParse(parseLast(said.stderr));
+      if (!reply.success) throw new HyperlaneError("FAILED", `The converter ended without an answer (${said.ended}): ${said.stderr.slice(-300)}`);
+      if ("error" in reply.data) throw noSpace(dir) ?? fromErrorBody(reply.data.error);
+      if ("again" in reply.data) return { again: true };
+      fsyncSync(fd);
+      renameSync(next, file(head.rootfs));
+      return { again: false };
+    } finally {
+      closeSync(fd);
+      rmSync(next, { force: true });
+    }
   }
 
   return {
-    list: () =>
-      Object.entries(names())
-        .filter(([, i]) => existsSync(file(i.digest)))
-        .map(([name, i]) => ({ name, ...i })),
-    async path(name: string): Promise<string> {
-      const image = names()[name];
-      if (!image || !existsSync(file(image.digest)))
-        throw new HyperlaneError("NOT_FOUND", `The image "${name}" is not on this node.`, { hint: "`vps image list` shows what is." });
-      return file(image.digest);
+    list: (): { rootfs: string; bytes: number }[] =>
+      readdirSync(dir)
+        .filter((n) => n.endsWith(".erofs"))
+        .map((n) => ({ rootfs: n.slice(0, 64), bytes: statSync(`${dir}/${n}`).size })),
+    /** Makes a file system of layers as they come. Two that bring the same are one. */
+    async receive(head: ImageHead, blobs: AsyncIterable<Uint8Array>): Promise<{ again: boolean }> {
+      if (existsSync(file(head.rootfs))) return { again: false };
+      const other = coming.get(head.rootfs);
+      if (other) return await other;
+      const work = make(head, blobs);
+      coming.set(head.rootfs, work);
+      const tell = (failure: HyperlaneError | null): void => [...listeners].forEach((l) => l(head.rootfs, failure));
+      try {
+        const taken = await work;
+        if (!taken.again) tell(null);
+        return taken;
+      } catch (thrown) {
+        tell(thrown as HyperlaneError);
+        throw thrown;
+      } finally {
+        coming.delete(head.rootfs);
+      }
     },
-    /** Brings in an EROFS file from outside, unless that name is taken already. */
-    async importFile(name: string, path: string): Promise<void> {
-      if (names()[name]) return;
-      copyFileSync(path, `${dir}/import.new`);
-      await adopt(name, `${dir}/import.new`);
+    /** Called when one is there, or could not be made. */
+    onArrival(listener: (rootfs: string, failure: HyperlaneError | null) => void): () => void {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
     },
-    /**
-     * An image from a machine's disk: its writable layer over its image, packed anew. The disk is a copy, mounted
-     * read-only but for its journal, without devices or set-uid.
-     */
-    async fromDisk(
-      name: string,
-      base: string,
-      storage: Storage,
-      machine: string,
-      snapshot: string,
-    ): Promise<{ digest: string; bytes: number }> {
-      const work = `${dir}/work-${snapshot}`;
-      await using undo = new AsyncDisposableStack();
-      undo.defer(() => rmSync(work, { recursive: true, force: true }));
-      for (const sub of ["base", "disk", "root"]) mkdirSync(`${work}/${sub}`, { recursive: true, mode: 0o700 });
-      await storage.exportSnapshot(machine, snapshot, `${work}/disk.raw`);
-      const mount = async (argv: string[], target: string): Promise<void> => {
-        await run(["mount", ...argv, target]);
-        undo.defer(async () => void (await run(["umount", target])));
-      };
-      await mount(["-t", "erofs", "-o", "ro,loop,nosuid,nodev", base], `${work}/base`);
-      await mount(["-t", "ext4", "-o", "loop,nosuid,nodev,noexec", `${work}/disk.raw`], `${work}/disk`);
-      await mount(["-t", "overlay", "-o", `ro,lowerdir=${work}/disk/upper:${work}/base`, "overlay"], `${work}/root`);
-      const excluded = [
-        "etc/machine-id",
-        "etc/resolv.conf",
-        "var/lib/dbus/machine-id",
-        "var/lib/systemd/random-seed",
-        "root/.bash_history",
-      ];
-      await run(["mkfs.erofs", "-zlz4", "--quiet", ...excluded.map((p) => `--exclude-path=${p}`), `${work}/image.new`, `${work}/root`], {
-        timeoutMs: 600_000,
+    /** The file, once the control plane has sent what it is made from. */
+    async arrived(rootfs: string, signal: AbortSignal): Promise<string> {
+      if (existsSync(file(rootfs))) return file(rootfs);
+      const { promise, resolve, reject } = Promise.withResolvers<string>();
+      const timer = setTimeout(() => reject(new HyperlaneError("TIMEOUT", "Its image did not arrive within half an hour.")), ARRIVAL_MS);
+      const stop = this.onArrival((which, failure) => {
+        if (which !== rootfs) return;
+        if (failure && failure.code !== "UNAVAILABLE") reject(failure);
+        else if (!failure) resolve(file(rootfs));
       });
-      return await adopt(name, `${work}/image.new`);
+      signal.addEventListener("abort", () => reject(new Error("interrupted")));
+      try {
+        return await promise;
+      } finally {
+        clearTimeout(timer);
+        stop();
+      }
     },
-    remove(name: string): void {
-      const { [name]: gone, ...rest } = names();
-      if (!gone) return;
-      setNames(rest);
-      if (!Object.values(rest).some((i) => i.digest === gone.digest)) rmSync(file(gone.digest), { force: true });
-    },
+    remove: (rootfs: string): void => rmSync(file(rootfs), { force: true }),
   };
+}
+
+async function* lead(request: ConvertRequest, blobs: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  yield Buffer.from(`${JSON.stringify(request)}\n`);
+  yield* blobs;
+}
+
+function parseLast(text: string): unknown {
+  try {
+    return JSON.parse(text.trim().split("\n").at(-1) ?? "");
+  } catch {
+    return undefined;
+  }
+}
+
+/** The converter sees a failed write; that it was for want of room is seen here. */
+function noSpace(dir: string): HyperlaneError | undefined {
+  const s = statfsSync(dir);
+  return s.bavail * s.bsize < RESERVE_BYTES / 8
+    ? new HyperlaneError("NO_SPACE", "The node's disk is full: the image could not be unpacked.")
+    : undefined;
 }

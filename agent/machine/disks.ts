@@ -1,13 +1,12 @@
-/** What a lane does with a machine's disk: snapshots taken and dropped, one restored, images made. Each is noted in the record as it is done. */
+/** What a lane does with a machine's disk: snapshots taken and dropped, one restored. Each is noted in the record as it is done. */
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
-import type { Images } from "#agent/images/store.ts";
+import { commitLayer } from "#agent/images/commit.ts";
 import type { Storage } from "#agent/storage/storage.ts";
 import type { Record } from "./record.ts";
 
 type Deps = {
   record: Record;
   storage: Storage;
-  images: Images;
   save(): void;
   /** Runs it while the file system inside stands still, so that what is kept is whole. */
   frozen<T>(work: () => Promise<T>): Promise<T>;
@@ -47,29 +46,13 @@ export async function takeSnapshots({ record, storage, save, frozen }: Deps): Pr
   }
 }
 
-export async function makeImages(deps: Deps): Promise<void> {
-  const { record, save } = deps;
-  for (const image of record.desired.images) {
-    if (record.images[image.id]) continue;
-    const made = await makeImage(deps, image).then(
-      (done) => ({ state: "ready" as const, ...done, reason: null }),
-      (thrown) => ({ state: "failed" as const, digest: "", bytes: 0, reason: toHyperlaneError(thrown).message }),
-    );
-    record.images = { ...record.images, [image.id]: made };
-    save();
-  }
-}
-
-/** From a snapshot of its own, so that the machine runs on meanwhile. */
-async function makeImage(
-  { record, storage, images, frozen }: Deps,
-  image: { id: string; name: string },
-): Promise<{ digest: string; bytes: number }> {
-  const { id, spec } = record.desired;
-  const snapshot = `image-${image.id}`;
+/** Its writable layer as an image layer, from a snapshot of its own, so that the machine runs on meanwhile. */
+export async function* commitDisk({ record, storage, frozen }: Deps, work: string): AsyncGenerator<Uint8Array> {
+  const { id } = record.desired;
+  const snapshot = `commit-${crypto.randomUUID()}`;
   await frozen(() => storage.snapshot(id, snapshot));
   try {
-    return await images.fromDisk(image.name, await images.path(spec.image), storage, id, snapshot);
+    yield* commitLayer(`${work}/${snapshot}`, (to) => storage.exportSnapshot(id, snapshot, to));
   } finally {
     await storage.removeSnapshot(id, snapshot);
   }

@@ -7,8 +7,8 @@ import { rmSync } from "node:fs";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import type { Observed } from "#contract/resources/machine.ts";
 import type { Desired, Identity } from "#contract/wire/agent.ts";
-import { F } from "#contract/wire/frames.ts";
-import { guestConfig } from "#agent/guest/identity.ts";
+import { encodeStop, F } from "#contract/wire/frames.ts";
+import { guestConfig, guestWorkload } from "#agent/guest/identity.ts";
 import { openGuest, type GuestLink } from "#agent/guest/link.ts";
 import { removeCgroup } from "#agent/host/cgroup.ts";
 import { bootId, isAlive, kill } from "#agent/host/process.ts";
@@ -17,10 +17,12 @@ import { addressesOf } from "#agent/network/plan.ts";
 import type { Network } from "#agent/network/apply.ts";
 import type { Storage } from "#agent/storage/storage.ts";
 import { guestSocket } from "#runtimes/qemu/command.ts";
-import type { Runtime, Vm, VmSpec } from "#runtimes/runtime.ts";
-import { dropSnapshots, makeImages, restoreSnapshot, takeSnapshots } from "./disks.ts";
+import type { Runtime, Vm, VmSpec, VmState } from "#runtimes/runtime.ts";
+import { commitDisk, dropSnapshots, restoreSnapshot, takeSnapshots } from "./disks.ts";
+import { endingOf } from "./ending.ts";
 import { firstRung, nextRung } from "./ladder.ts";
-import { lastLine, prepareLogs, removeLogs } from "./logs.ts";
+import { lastLine, logSizes, prepareLogs, readExit, removeLogs } from "./logs.ts";
+import { untilReady } from "./ready.ts";
 import { newRecord, removeRecord, saveRecord, type Record } from "./record.ts";
 
 export type LaneDeps = {
@@ -131,7 +133,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     await dropSnapshots(disks);
     if (d.power !== "stopped" && !vm && record.epoch !== d.epoch) await start(signal);
     else if (d.power === "stopped" && !vm && (record.phase !== "stopped" || record.epoch !== d.epoch))
-      set("stopped", { epoch: d.epoch, exit: null, reason: null, steps: [] });
+      set("stopped", { epoch: d.epoch, exit: null, exitCode: null, reason: null, steps: [] });
     if (vm && record.phase === "running" && d.power === "paused") {
       await vm.pause();
       set("paused");
@@ -141,7 +143,6 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     }
     await deps.refreshNetwork();
     await takeSnapshots(disks);
-    await makeImages(disks);
   }
 
   /** Brings what we remember in line with what is there: after a restart of ours, of the host, or an end nobody asked for. */
@@ -160,22 +161,25 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     const state = vm ? await vm.state() : isAlive(record.process) ? "internal-error" : "gone";
     if (state === "running" || state === "paused") {
       if (record.phase === "exited" || record.phase === "failed") record.phase = "starting";
-      if (record.phase === "starting" && !record.stopping) {
-        await becomeReady(waiting.signal);
-        set("running");
-      }
+      if (record.phase === "starting" && !record.stopping) await settle(waiting.signal);
       return;
     }
+    await noteEnd(state);
+  }
+
+  /** A started machine is up, or has come to its end already. */
+  async function settle(signal: AbortSignal): Promise<void> {
+    if ((await becomeReady(signal)) === "up") return set("running");
+    await noteEnd((await vm?.state()) ?? "gone");
+  }
+
+  async function noteEnd(state: VmState): Promise<void> {
     const asked = record.stopping !== null;
-    const rebooted = record.process.bootId !== bootId();
+    const ending = endingOf(record, deps.logsDir, state, record.process?.bootId !== bootId());
     await endProcess();
-    if (asked) return set("stopped", { stopping: null, exit: null, reason: null });
-    if (state === "off") return set("exited", { exit: "powered-off", reason: "it was powered off from inside" });
-    if (rebooted) return set("exited", { exit: "host-rebooted", reason: "its host restarted" });
-    set("exited", {
-      exit: "crashed",
-      reason: state === "gone" ? "its VMM process ended unexpectedly" : "the hypervisor stopped with an internal error",
-    });
+    if (asked) return set("stopped", { stopping: null, exit: null, exitCode: ending?.exitCode ?? null, reason: null });
+    if (!ending) throw new HyperlaneError("FAILED", `It ended while starting; its console says: ${lastLine(deps.logsDir, id)}`);
+    set("exited", ending);
   }
 
   /** An agent that ended in the middle of a start may have left a process it had not yet noted. The start is begun anew. */
@@ -187,7 +191,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
 
   async function start(signal: AbortSignal): Promise<void> {
     const d = record.desired;
-    set("preparing", { epoch: d.epoch, exit: null, reason: null, steps: [], process: null, stopping: null });
+    set("preparing", { epoch: d.epoch, exit: null, exitCode: null, reason: null, steps: [], process: null, stopping: null });
     await using undo = new AsyncDisposableStack();
     const step = async <T>(name: Observed["steps"][number]["name"], work: () => Promise<T>): Promise<T> => {
       const from = performance.now();
@@ -196,7 +200,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       save();
       return result;
     };
-    const image = await step("image", () => deps.images.path(d.spec.image));
+    const image = await step("image", () => deps.images.arrived(d.rootfs, signal));
     const disk = await step("disk", () => deps.storage.createDisk(id, d.spec.diskMib, uid()));
     await step("network", async () => {
       undo.defer(() => deps.network.detach(id));
@@ -205,18 +209,18 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     });
     await step("start", async () => {
       undo.defer(endProcess);
-      vm = await deps.runtime.start(await vmSpec(image, disk), signal);
+      record.logFrom = logSizes(deps.logsDir, id);
+      vm = await deps.runtime.start(vmSpec(image, disk), signal);
       record.process = vm.process;
       listen(vm);
     });
     set("starting");
-    await step("ready", () => becomeReady(signal));
+    await step("ready", () => settle(signal));
     undo.move();
-    set("running");
   }
 
-  async function vmSpec(image: string, disk: string): Promise<VmSpec> {
-    const { spec, name } = record.desired;
+  function vmSpec(image: string, disk: string): VmSpec {
+    const { spec, name, workload } = record.desired;
     const { tap, mac } = addresses();
     const logs = prepareLogs(deps.logsDir, id, uid());
     return {
@@ -234,55 +238,38 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       tscKhz: deps.tscKhz,
       runDir: runDir(),
       ...logs,
+      init: workload.kind === "system" ? workload.init : null,
     };
   }
 
   function listen(started: Vm): void {
     started.onChange((what) => {
       if (what === "reset") guest?.rebooted();
-      if (what === "off" || what === "gone") {
-        if (record.phase === "starting") waiting.abort(new Error("ended"));
-        wake();
-      }
+      if (what === "off" || what === "gone") wake();
     });
     guest = openGuest(guestSocket(runDir()), {
       config: () => identity && guestConfig(record.desired, identity, deps.network.network),
+      workload: () => guestWorkload(record.desired),
       onUp: () => onUp?.(),
       log: (line) => deps.log(`${record.desired.name}: ${line}`),
     });
   }
 
-  async function becomeReady(signal: AbortSignal): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const consoleSays = (): string => `its console says: ${lastLine(deps.logsDir, id)}`;
-    const timer = setTimeout(
-      () => reject(new HyperlaneError("TIMEOUT", `It did not become ready within ${deps.bootTimeoutMs / 1000} s; ${consoleSays()}`)),
-      deps.bootTimeoutMs,
-    );
-    const poll = setInterval(async () => {
-      const state = await vm?.state().catch(() => "gone");
-      if (state === "gone" || state === "off" || state === "internal-error")
-        reject(new HyperlaneError("FAILED", `It ended while starting; ${consoleSays()}`));
-    }, 500);
-    signal.addEventListener("abort", () => reject(new Error("interrupted")));
-    onUp = resolve;
-    if (guest?.up) resolve();
-    try {
-      await promise;
-    } finally {
-      clearTimeout(timer);
-      clearInterval(poll);
-      onUp = undefined;
-    }
+  function becomeReady(signal: AbortSignal): Promise<"up" | "ended"> {
+    const consoleSays = (): string => lastLine(deps.logsDir, id);
+    return untilReady(vm!, guest!, (listener) => void (onUp = listener), { signal, timeoutMs: deps.bootTimeoutMs, consoleSays });
   }
 
   async function stop(force: boolean): Promise<void> {
-    record.stopping ??= firstRung(force, Date.now());
+    const { workload } = record.desired;
+    const [signal, seconds] = workload.kind === "process" ? [workload.stopSignal, workload.stopTimeoutS] : [0, 0];
+    record.stopping ??= firstRung(force, Date.now(), seconds * 1000);
     set("stopping");
     if ((await vm?.state()) === "paused") await vm?.resume();
     while (vm && record.process && isAlive(record.process)) {
       const { rung, deadline }: NonNullable<Record["stopping"]> = record.stopping!;
-      if (rung === "init") await guest?.channel.ask(F.STOP, Buffer.from([0]), 2_000).catch(() => (record.stopping!.deadline = 0));
+      if (rung === "init") 
+        await guest?.channel.ask(F.STOP, encodeStop("power-off", signal, seconds), 2_000).catch(() => (record.stopping!.deadline = 0));
       if (rung === "button") await vm.powerButton().catch(() => {});
       if (rung === "vmm") await vm.quit();
       if (rung === "kill") kill(record.process, "SIGKILL");
@@ -300,7 +287,8 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       save();
     }
     await endProcess();
-    set("stopped", { stopping: null, exit: null, reason: null });
+    const exitCode = workload.kind === "process" ? (readExit(deps.logsDir, id, record.logFrom.workload)?.code ?? null) : null;
+    set("stopped", { stopping: null, exit: null, exitCode, reason: null });
   }
 
   async function endProcess(): Promise<void> {
@@ -326,7 +314,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     await deps.storage.remove(id);
     removeLogs(deps.logsDir, id);
     removeRecord(deps.recordsDir, id);
-    Object.assign(record, { phase: "absent", snapshots: {}, images: {}, exit: null, reason: null });
+    Object.assign(record, { phase: "absent", snapshots: {}, exit: null, exitCode: null, reason: null });
     deps.removed(id);
     deps.changed(id);
     await deps.refreshNetwork();
@@ -348,7 +336,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     }
   }
 
-  const disks = { record, storage: deps.storage, images: deps.images, save, frozen };
+  const disks = { record, storage: deps.storage, save, frozen };
 
   function runDir(): string {
     return `${deps.runDir}/${id}`;
@@ -362,6 +350,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       revision: heard ? record.desired.revision : 0,
       epoch: record.epoch,
       exit: record.exit,
+      exitCode: record.exitCode,
       reason: record.reason,
       steps: record.steps,
       pid: record.process?.pid ?? null,
@@ -370,7 +359,6 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       accelerator: record.process ? deps.accelerator : null,
       snapshots: record.snapshots,
       restoredEpoch: record.restoredEpoch,
-      images: record.images,
     };
   }
 
@@ -381,6 +369,8 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     wake,
     observed,
     addresses,
+    /** Its writable layer as an image layer. */
+    commit: (work: string) => commitDisk(disks, work),
     get channel() {
       return guest?.channel;
     },

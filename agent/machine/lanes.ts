@@ -98,6 +98,7 @@ function gone(d: Desired): Observed {
     revision: d.revision,
     epoch: d.epoch,
     exit: null,
+    exitCode: null,
     reason: null,
     steps: [],
     pid: null,
@@ -106,6 +107,5 @@ function gone(d: Desired): Observed {
     accelerator: null,
     snapshots: {},
     restoredEpoch: 0,
-    images: {},
   };
 }

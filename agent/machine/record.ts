@@ -14,11 +14,13 @@ export const Record = z.object({
   process: Process.nullable(),
   phase: Observed.shape.phase,
   exit: Observed.shape.exit,
+  exitCode: Observed.shape.exitCode,
   reason: z.string().nullable(),
   steps: Observed.shape.steps,
   snapshots: Observed.shape.snapshots,
-  images: Observed.shape.images,
   restoredEpoch: z.int(),
+  /** Where in its logs the last start begins, in bytes. */
+  logFrom: z.object({ console: z.int(), workload: z.int() }),
   /** The rung of the stopping ladder it stands on, and until when: a new agent goes on from there. */
   stopping: z.object({ rung: z.enum(["init", "button", "vmm", "kill"]), deadline: z.int() }).nullable(),
 });
@@ -31,10 +33,11 @@ export function newRecord(desired: Desired): Record {
     process: null,
     phase: "stopped",
     exit: null,
+    exitCode: null,
+    logFrom: { console: 0, workload: 0 },
     reason: null,
     steps: [],
     snapshots: {},
-    images: {},
     restoredEpoch: 0,
     stopping: null,
   };

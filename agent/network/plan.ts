@@ -77,10 +77,12 @@ export function overlaps4(a: string, b: string): boolean {
 export function renderRules(network: NodeNetwork, machines: readonly MachineNetwork[]): string {
   const { bridge, subnet4, prefix6 } = network;
   const forwards = machines.flatMap((m) => m.exposures.map((e) => ({ ...e, ...addressesOf(network, m) })));
-  const dnat = forwards.flatMap((f) => [
-    `    fib daddr type local ${f.protocol} dport ${f.hostPort} meta nfproto ipv4 dnat ip to ${f.address4}:${f.port}`,
-    `    fib daddr type local ${f.protocol} dport ${f.hostPort} meta nfproto ipv6 ip6 daddr != ::1 dnat ip6 to [${f.address6}]:${f.port}`,
-  ]);
+  const dnat = forwards.flatMap((f) => {
+    const at = f.hostIp === null ? "fib daddr type local" : `${f.hostIp.includes(":") ? "ip6" : "ip"} daddr ${f.hostIp}`;
+    const by4 = `    ${at} ${f.protocol} dport ${f.hostPort} meta nfproto ipv4 dnat ip to ${f.address4}:${f.port}`;
+    const by6 = `    ${at} ${f.protocol} dport ${f.hostPort} meta nfproto ipv6 ip6 daddr != ::1 dnat ip6 to [${f.address6}]:${f.port}`;
+    return f.hostIp === null ? [by4, by6] : f.hostIp.includes(":") ? [by6] : [by4];
+  });
   const guards = machines.map((m) => {
     const a = addressesOf(network, m);
     return [

@@ -1,5 +1,7 @@
 /** The machine: what is desired (spec, power), what was observed (status), and the state that follows from both. */
 import { z } from "zod";
+import { ImageRef, MachineImage } from "./image.ts";
+import { signalNumber } from "./workload.ts";
 import { MACHINE_STATES, type MachineState } from "./states.ts";
 
 /** DNS label rules, since the name is also the host name `NAME.internal`. */
@@ -8,11 +10,6 @@ export const Name = z
   .min(1, "must not be empty")
   .max(63, "must be at most 63 characters")
   .regex(/^[a-z]([a-z0-9-]*[a-z0-9])?$/, "must be lower-case letters, digits and dashes, begin with a letter and not end with a dash");
-
-const ImageRef = z
-  .string()
-  .max(200, "must be at most 200 characters")
-  .regex(/^[a-z0-9]+([._-][a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?$/, 'must be NAME or NAME:TAG, like "debian:12"');
 
 const labelKey = /^[a-z0-9]([a-z0-9._/-]{0,61}[a-z0-9])?$/;
 export const Labels = z
@@ -32,6 +29,20 @@ export const Env = z
   )
   .refine((env) => Object.keys(env).length <= 256, "must be at most 256 variables");
 
+const Words = z
+  .array(
+    z
+      .string()
+      .max(16_384)
+      .refine((w) => !w.includes("\0"), "must not hold NUL"),
+  )
+  .max(500, "must be at most 500 words");
+
+const Hostname = z
+  .string()
+  .max(63)
+  .regex(/^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/, "must be letters, digits, dots and dashes");
+
 /** What a user asks for. memoryMib and diskMib in MiB; diskMib is the size of the writable layer. */
 export const MachineSpec = z.strictObject({
   image: ImageRef.default("debian:12"),
@@ -47,23 +58,61 @@ export const MachineSpec = z.strictObject({
     .max(16 * 1024 * 1024, "must be at most 16 TiB")
     .default(10 * 1024),
   env: Env.default({}),
-  /** What happens when the machine ends by itself: a crash is retried (bounded) unless never; a power-off from inside only with always. */
-  restart: z.enum(["always", "on-failure", "never"]).default("on-failure"),
+  /** When it is started again after it ended by itself, in Docker's words. */
+  restart: z
+    .string()
+    .regex(/^(no|always|unless-stopped|on-failure(:[1-9]\d{0,3})?)$/, 'must be "no", "on-failure", "on-failure:N", "always" or "unless-stopped"')
+    .default("on-failure"),
+  /** Destroyed once it has ended. */
+  autoRemove: z.boolean().default(false),
+  /** These say otherwise than the image; null: as the image says. */
+  entrypoint: Words.nullable().default(null),
+  cmd: Words.nullable().default(null),
+  workdir: z
+    .string()
+    .max(4000)
+    .regex(/^\/[^\0]*$/, "must be an absolute path")
+    .nullable()
+    .default(null),
+  /** NAME, UID, NAME:GROUP or UID:GID. */
+  user: z
+    .string()
+    .max(128)
+    .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]*\$?(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$/, "must be USER or USER:GROUP")
+    .nullable()
+    .default(null),
+  hostname: Hostname.nullable().default(null),
+  stopSignal: z
+    .string()
+    .refine((s) => signalNumber(s) !== undefined, 'must be a signal like "SIGTERM" or 15')
+    .nullable()
+    .default(null),
+  stopTimeoutS: z.int().min(0, "must be at least 0").max(3600, "must be at most 3600").nullable().default(null),
+  tty: z.boolean().default(false),
+  /** Whether its standard input can be written to while it runs. */
+  stdin: z.boolean().default(false),
 });
 export type MachineSpec = z.infer<typeof MachineSpec>;
 
 export const Power = z.enum(["running", "paused", "stopped"]);
 export type Power = z.infer<typeof Power>;
 
-/** A port of the machine made reachable from outside, on hostPort of its node. */
+/** A port of the machine made reachable from outside, on hostPort of its node. hostIp: null for every address of the node. */
 export const Exposure = z.strictObject({
-  port: z.int().min(1).max(65535),
-  hostPort: z.int().min(1).max(65535),
+  hostIp: z.union([z.ipv4(), z.ipv6()]).nullable().default(null),
+  port: z.int().min(1, "must be at least 1").max(65535, "must be at most 65535"),
+  hostPort: z.int().min(1, "must be at least 1").max(65535, "must be at most 65535"),
   protocol: z.enum(["tcp", "udp"]),
 });
 export type Exposure = z.infer<typeof Exposure>;
 
 export const PHASES = ["preparing", "starting", "running", "paused", "stopping", "stopped", "exited", "failed", "absent"] as const;
+
+/**
+ * exited: its workload ended. out-of-memory: the guest's kernel ended the workload. powered-off: from inside.
+ * panicked: the guest's kernel. crashed: the VMM.
+ */
+const EXITS = ["exited", "out-of-memory", "powered-off", "panicked", "crashed", "host-rebooted"] as const;
 
 /** What an agent last saw of a machine. `exit` says how a machine that nobody asked to end has ended. */
 export const Observed = z.object({
@@ -71,7 +120,9 @@ export const Observed = z.object({
   /** The desired document's revision that the agent has accepted; 0 when it has not heard of this machine since it started. */
   revision: z.int(),
   epoch: z.int(),
-  exit: z.enum(["powered-off", "crashed", "host-rebooted"]).nullable(),
+  exit: z.enum(EXITS).nullable(),
+  /** The workload's exit code, as a shell would say it (128 + n for a signal), where it ended by itself. */
+  exitCode: z.int().nullable(),
   /** What went wrong, for exited and failed; null otherwise. */
   reason: z.string().nullable(),
   /** The finished steps of the last start, in order, with how long each took. */
@@ -83,10 +134,6 @@ export const Observed = z.object({
   snapshots: z.record(z.string(), z.object({ state: z.enum(["ready", "failed"]), bytes: z.number(), reason: z.string().nullable() })),
   /** The snapshot restore last done, by the epoch that asked for it; 0: none. */
   restoredEpoch: z.int(),
-  images: z.record(
-    z.string(),
-    z.object({ state: z.enum(["ready", "failed"]), digest: z.string(), bytes: z.number(), reason: z.string().nullable() }),
-  ),
 });
 export type Observed = z.infer<typeof Observed>;
 
@@ -95,6 +142,8 @@ export const Machine = z.object({
   name: z.string(),
   labels: z.record(z.string(), z.string()),
   spec: MachineSpec,
+  /** The image its spec named when it was asked for. */
+  image: MachineImage,
   power: Power,
   state: z.enum(MACHINE_STATES as [MachineState, ...MachineState[]]),
   /** Why it is in this state, for a person; null when there is nothing to say. */
@@ -117,7 +166,12 @@ export const Machine = z.object({
 });
 export type Machine = z.infer<typeof Machine>;
 
-export const MachineCreate = z.strictObject({ name: Name, labels: Labels.default({}), spec: MachineSpec.prefault({}) });
+export const MachineCreate = z.strictObject({
+  name: Name,
+  labels: Labels.default({}),
+  spec: MachineSpec.prefault({}),
+  exposures: z.array(Exposure).max(100).default([]),
+});
 /** Fields left out stay as they are. `restart: true` allows a restart where the change needs one. */
 export const MachineUpdate = z.strictObject({
   cpu: MachineSpec.shape.cpu.unwrap().optional(),

@@ -1,4 +1,4 @@
-/** The resources beside the machine: nodes, images, snapshots, tokens, events. */
+/** The resources beside the machine: nodes, snapshots, tokens, events. */
 import { z } from "zod";
 import { Name } from "./machine.ts";
 
@@ -14,7 +14,8 @@ export const NodeStatus = z.object({
   acceleratorReason: z.string(),
   storage: z.enum(["zfs", "reflink", "sparse"]),
   runtimes: z.array(z.string()),
-  images: z.array(z.object({ name: z.string(), digest: z.string(), bytes: z.number() })),
+  /** File systems made from images that it holds. */
+  images: z.array(z.object({ rootfs: z.string(), bytes: z.number() })),
 });
 export type NodeStatus = z.infer<typeof NodeStatus>;
 
@@ -40,27 +41,6 @@ export const Snapshot = z.object({
 });
 export type Snapshot = z.infer<typeof Snapshot>;
 export const SnapshotCreate = z.strictObject({ name: Name.optional() });
-
-export const Image = z.object({
-  id: z.string(),
-  name: z.string(),
-  digest: z.string().nullable(),
-  state: z.enum(["creating", "ready", "failed", "removing"]),
-  bytes: z.number(),
-  node: z.string().nullable(),
-  /** The machine it is made from; null for one that came with the node. */
-  from: z.string().nullable(),
-  reason: z.string().nullable(),
-  createdAt: z.int(),
-});
-export type Image = z.infer<typeof Image>;
-export const ImageCreate = z.strictObject({
-  name: z
-    .string()
-    .max(200)
-    .regex(/^[a-z0-9]+([._-][a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?$/, 'must be NAME or NAME:TAG, like "my-api:v3"'),
-  from: z.string().min(1).max(64),
-});
 
 export const Role = z.enum(["admin", "viewer"]);
 export type Role = z.infer<typeof Role>;

@@ -31,6 +31,8 @@ export const VERBS = {
   snapshot: ["running", "paused", "stopped"],
   restore: ["running", "paused", "stopped", "failed"],
   image: ["running", "paused", "stopped"],
+  kill: ["running", "paused"],
+  rename: ["requested", "provisioning", "running", "paused", "stopped", "failed"],
   exec: ["running"],
   copy: ["running"],
   tunnel: ["running"],

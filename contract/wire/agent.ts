@@ -2,11 +2,12 @@
  * The protocol between control plane and node agent: gRPC over mTLS, the agent serves. Unary and observation
  * messages are JSON checked against these schemas on both ends; Open carries live-stream messages (frames.ts).
  *
- * Apply is the only command: it says what a machine is to be, never what to do. A document with a lower revision
+ * Apply says what a machine is to be, never what to do. A document with a lower revision
  * than one already accepted is stale and ignored, so lost, doubled and reordered messages are harmless.
  */
 import { z } from "zod";
 import { Exposure, MachineSpec, MachineStats, Observed } from "../resources/machine.ts";
+import { Workload } from "../resources/workload.ts";
 import { NodeStatus } from "../resources/other.ts";
 
 /** An agent speaks this minor version and the one before. */
@@ -21,6 +22,7 @@ export function speaks(theirs: { major: number; minor: number }): boolean {
 export const Identity = z.object({ hostKey: z.string(), hostCertificate: z.string(), userCa: z.string(), principals: z.array(z.string()) });
 export type Identity = z.infer<typeof Identity>;
 
+const ROOTFS = /^[a-f0-9]{64}$/;
 export const Desired = z.object({
   id: z.string().regex(/^m-[a-z0-9]{12}$/),
   name: z.string(),
@@ -33,11 +35,22 @@ export const Desired = z.object({
   exposures: z.array(Exposure),
   snapshots: z.array(z.string().regex(/^s-[a-z0-9]{12}$/)),
   restore: z.object({ snapshot: z.string(), epoch: z.int() }).nullable(),
-  /** Images to be made from it: id and the name it will go by. */
-  images: z.array(z.object({ id: z.string().regex(/^i-[a-z0-9]{12}$/), name: z.string() })),
+  /** Names the image's file system, which the control plane sends where the node lacks it. */
+  rootfs: z.string().regex(ROOTFS),
+  workload: Workload,
   identity: Identity.nullable(),
 });
 export type Desired = z.infer<typeof Desired>;
+
+/** The first message of PutImage; the layers' blobs follow, top layer first. layers: bottom to top. */
+export const ImageHead = z.object({
+  rootfs: z.string().regex(ROOTFS),
+  keepAll: z.boolean(),
+  layers: z.array(z.object({ digest: z.string(), diffId: z.string(), size: z.int() })),
+});
+export type ImageHead = z.infer<typeof ImageHead>;
+/** again: it must come once more with keepAll. */
+export const ImageTaken = z.object({ again: z.boolean() });
 
 export const HelloRequest = z.object({ protocol: Protocol });
 export const HelloReply = z.object({ protocol: Protocol, node: z.string() });
@@ -63,9 +76,10 @@ export const OpenRequest = z.discriminatedUnion("kind", [
     kind: z.literal("exec"),
     machine: z.string(),
     argv: z.array(z.string()),
-    env: z.record(z.string(), z.string()),
-    workdir: z.string(),
-    user: z.string(),
+    env: z.array(z.string()),
+    /** null: as the workload has it. */
+    workdir: z.string().nullable(),
+    user: z.string().nullable(),
     tty: z.boolean(),
     stdin: z.boolean(),
     rows: z.int(),
@@ -74,7 +88,17 @@ export const OpenRequest = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("read"), machine: z.string(), path: z.string() }),
   z.object({ kind: z.literal("write"), machine: z.string(), path: z.string() }),
   z.object({ kind: z.literal("tunnel"), machine: z.string(), port: z.int() }),
-  z.object({ kind: z.literal("logs"), machine: z.string(), source: z.enum(["console", "workload"]), follow: z.boolean(), tail: z.int() }),
+  z.object({ kind: z.literal("attach"), machine: z.string(), rows: z.int(), cols: z.int() }),
+  z.object({
+    kind: z.literal("logs"),
+    machine: z.string(),
+    source: z.enum(["console", "workload"]).nullable(),
+    follow: z.boolean(),
+    tail: z.int().nullable(),
+    since: z.number().nullable(),
+    until: z.number().nullable(),
+    timestamps: z.boolean(),
+  }),
 ]);
 export type OpenRequest = z.infer<typeof OpenRequest>;
 
@@ -82,8 +106,13 @@ export const SERVICE = "hyperlane.agent.v1.Agent";
 export const METHODS = {
   Hello: { request: HelloRequest, reply: HelloReply, kind: "unary" },
   Apply: { request: ApplyRequest, reply: ApplyReply, kind: "unary" },
+  Signal: { request: z.object({ machine: z.string(), signal: z.int() }), reply: z.object({}), kind: "unary" },
   Stats: { request: StatsRequest, reply: MachineStats, kind: "unary" },
   Observe: { request: z.object({}), reply: Observation, kind: "serverStream" },
+  /** An image's layers to the node, which makes a file system of them. */
+  PutImage: { request: null, reply: ImageTaken, kind: "clientStream" },
+  /** What a machine's disk holds beside its image, as a layer: a tar archive. */
+  Commit: { request: z.object({ machine: z.string() }), reply: null, kind: "serverStream" },
   Open: { request: null, reply: null, kind: "bidi" },
 } as const;
 export type MethodName = keyof typeof METHODS;
@@ -116,8 +145,8 @@ export function serviceDefinition(): Record<
       name,
       {
         path: `/${SERVICE}/${name}`,
-        requestStream: m.kind === "bidi",
-        responseStream: m.kind !== "unary",
+        requestStream: m.kind === "bidi" || m.kind === "clientStream",
+        responseStream: m.kind === "bidi" || m.kind === "serverStream",
         requestSerialize: request.write,
         requestDeserialize: request.read,
         responseSerialize: reply.write,

@@ -8,10 +8,11 @@ export type GuestConfig = {
   address4: string;
   prefix4: number;
   gateway4: string;
-  resolvConf: string;
+  /** Text of /etc/resolv.conf; null: it comes as a file. */
+  resolvConf: string | null;
   clockNs: bigint;
   entropy: Buffer;
-  /** Files below /run/hyperlane. */
+  /** Files in init's own directory, which is on no disk. */
   files: { name: string; mode: number; content: string }[];
 };
 
@@ -24,7 +25,7 @@ export function encodeConfig(c: GuestConfig): Buffer {
     record(3, Buffer.from(bytes6(c.gateway6))),
     record(4, Buffer.from([...bytes4(c.address4), c.prefix4])),
     record(5, Buffer.from(bytes4(c.gateway4))),
-    record(6, Buffer.from(c.resolvConf)),
+    ...(c.resolvConf === null ? [] : [record(6, Buffer.from(c.resolvConf))]),
     record(7, clock),
     record(8, c.entropy),
     ...c.files.map((f) => {

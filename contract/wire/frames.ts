@@ -22,6 +22,9 @@ export const F = {
   STATS: 10,
   READ: 11,
   WRITE: 12,
+  RUN: 13,
+  ATTACH: 14,
+  KILL: 15,
   STDOUT: 16,
   STDERR: 17,
   EXIT: 18,
@@ -94,7 +97,7 @@ export function createFrameReader(nonce: Buffer): { push(bytes: Buffer): Frame[]
 
 export type ExecRequest = {
   argv: string[];
-  env: Record<string, string>;
+  env: string[];
   workdir: string;
   user: string;
   tty: boolean;
@@ -108,8 +111,15 @@ export function encodeExec(r: ExecRequest): Buffer {
   head.writeUInt8((r.tty ? 1 : 0) | (r.stdin ? 2 : 0), 0);
   head.writeUInt16LE(r.rows, 1);
   head.writeUInt16LE(r.cols, 3);
-  const words = [r.workdir, r.user, String(r.argv.length), ...r.argv, ...Object.entries(r.env).map(([k, v]) => `${k}=${v}`)];
+  const words = [r.workdir, r.user, String(r.argv.length), ...r.argv, ...r.env];
   return Buffer.concat([head, ...words.map((w) => Buffer.from(`${w}\0`))]);
+}
+
+/** signal and seconds: what a workload is told, and how long it gets. */
+export function encodeStop(mode: "power-off" | "reboot", signal: number, seconds: number): Buffer {
+  const bytes = Buffer.from([mode === "reboot" ? 1 : 0, signal, 0, 0]);
+  bytes.writeUInt16LE(seconds, 2);
+  return bytes;
 }
 
 export function encodeU32(value: number): Buffer {

@@ -10,6 +10,7 @@ import {
   serviceDefinition,
   speaks,
   type Desired,
+  type ImageHead,
   type MethodName,
   type Observation,
   type OpenRequest,
@@ -47,6 +48,9 @@ export function createConnections(deps: Deps) {
       await link(node).call("Apply", { machines, removeImages });
     },
     stats: (node: string, machine: string) => link(node).call("Stats", { machine }),
+    signal: (node: string, machine: string, signal: number) => link(node).call("Signal", { machine, signal }),
+    putImage: (node: string, head: ImageHead, blobs: AsyncIterable<Uint8Array>) => link(node).putImage(head, blobs),
+    commit: (node: string, machine: string) => link(node).commit(machine),
     open: (node: string, request: OpenRequest) => link(node).open(request),
     close(): void {
       for (const l of links.values()) l.close();
@@ -78,7 +82,7 @@ function createLink(node: Node, deps: Deps) {
   let wait = DIAL_MIN_MS;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
-  function call<N extends "Hello" | "Apply" | "Stats">(name: N, request: unknown, timeoutMs = 10_000): Promise<Reply<N>> {
+  function call<N extends "Hello" | "Apply" | "Stats" | "Signal">(name: N, request: unknown, timeoutMs = 10_000): Promise<Reply<N>> {
     const m = SERVICE[name];
     return new Promise((resolve, reject) =>
       client.makeUnaryRequest(
@@ -140,6 +144,34 @@ function createLink(node: Node, deps: Deps) {
 
   return {
     call,
+    putImage(head: ImageHead, blobs: AsyncIterable<Uint8Array>): Promise<z.output<typeof METHODS.PutImage.reply>> {
+      const m = SERVICE.PutImage;
+      return new Promise((resolve, reject) => {
+        const stream = client.makeClientStreamRequest(m.path, m.requestSerialize, m.responseDeserialize, (error, reply) =>
+          error ? reject(fromGrpc(error, node)) : resolve(reply as never),
+        );
+        const feed = async (): Promise<void> => {
+          stream.write(Buffer.from(JSON.stringify(head)));
+          for await (const bytes of blobs) if (!stream.write(bytes)) await new Promise((done) => stream.once("drain", done));
+          stream.end();
+        };
+        feed().catch((thrown) => {
+          stream.cancel();
+          reject(thrown);
+        });
+      });
+    },
+    commit(machine: string): AsyncIterable<Uint8Array> {
+      const m = SERVICE.Commit;
+      const stream = client.makeServerStreamRequest(m.path, m.requestSerialize, m.responseDeserialize, { machine });
+      return (async function* () {
+        try {
+          for await (const bytes of stream) yield bytes as Buffer;
+        } catch (thrown) {
+          throw fromGrpc(thrown as ServiceError, node);
+        }
+      })();
+    },
     open(request: OpenRequest): ClientDuplexStream<Buffer, Buffer> {
       const m = SERVICE.Open;
       const stream = client.makeBidiStreamRequest(m.path, m.requestSerialize, m.responseDeserialize) as ClientDuplexStream<Buffer, Buffer>;

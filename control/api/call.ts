@@ -9,11 +9,12 @@ import { SCHEMAS } from "#contract/schemas.ts";
 import { allows, findToken, hashSecret } from "#control/auth/tokens.ts";
 import type { StoredToken } from "#control/model/state.ts";
 import type { Deps, Handlers, Write } from "./handler.ts";
+import { imageHandlers } from "./images.ts";
 import { machineHandlers } from "./machines.ts";
 import { resourceHandlers } from "./resources.ts";
 import { match, type Route } from "./route.ts";
 
-export const HANDLERS: Handlers = { ...machineHandlers, ...resourceHandlers };
+export const HANDLERS: Handlers = { ...machineHandlers, ...imageHandlers, ...resourceHandlers };
 type AnyHandler = (deps: Deps, request: { params: Record<string, string>; query: unknown; body: unknown; token: StoredToken }) => unknown;
 
 /** secret: the bearer token, if one was sent. search: of the URL, with its question mark. */
@@ -47,7 +48,7 @@ export async function call(deps: Deps, incoming: Incoming, log: (line: string) =
     if (admitted.operation.live) throw new HyperlaneError("INVALID", "This is a live stream: open it as a WebSocket.");
     const body = check(SCHEMAS[admitted.name], "body", isMutation(admitted.operation) ? parseBody(incoming.text) : {});
     const handle = () => (HANDLERS[admitted.name as keyof Handlers] as AnyHandler)(deps, { ...admitted, body });
-    if (isMutation(admitted.operation)) return await mutate(deps, incoming, admitted.token, handle as () => Write<unknown>);
+    if (isMutation(admitted.operation)) return await mutate(deps, incoming, admitted.token, handle as () => Write<unknown> | Promise<Write<unknown>>);
     const output = await handle();
     await deps.store.settled();
     return typeof output === "string"
@@ -68,7 +69,7 @@ async function mutate(
   { store }: Deps,
   { method, pathname, search, text, idempotencyKey: given }: Incoming,
   token: StoredToken,
-  handle: () => Write<unknown>,
+  handle: () => Write<unknown> | Promise<Write<unknown>>,
 ): Promise<Outgoing> {
   if (given !== null && (given.length === 0 || given.length > 200))
     throw new HyperlaneError("INVALID", "Idempotency-Key must be 1 to 200 characters.", { field: "Idempotency-Key" });
@@ -84,7 +85,9 @@ async function mutate(
     await store.settled();
     return { status: before.status, body: before.body, type: "application/json", replayed: true };
   }
-  const { events, result, secret } = handle();
+  // One that awaits nothing is not awaited: between its checks and its events nothing else may come.
+  const handled = handle();
+  const { events, result, secret } = handled instanceof Promise ? await handled : handled;
   if (events.length) store.append(events).catch(() => {});
   const body = JSON.stringify(result());
   // The answer and its events commit together, so that a crash keeps both or neither.

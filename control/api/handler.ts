@@ -5,6 +5,7 @@ import { nearest } from "#contract/nearest.ts";
 import { OPERATIONS, type OperationName } from "#contract/operations.ts";
 import { can, VERBS, type Verb } from "#contract/resources/states.ts";
 import type { Connections } from "#control/agents/connections.ts";
+import type { Mover } from "#control/images/mover.ts";
 import type { SshCa } from "#control/auth/ssh.ts";
 import { findMachine, type NewEvent, type State, type StoredMachine, type StoredToken } from "#control/model/state.ts";
 import type { Store } from "#control/store/store.ts";
@@ -13,6 +14,7 @@ export type Deps = {
   store: Store;
   ssh: SshCa;
   connections: Connections;
+  images: Mover;
   version: string;
   startedAt: number;
   now(): number;
@@ -31,7 +33,7 @@ export type Handlers = {
   [N in Exclude<OperationName, Live>]: (
     deps: Deps,
     request: Request<N>,
-  ) => N extends Mutation ? Write<Output<N>> : Output<N> | Promise<Output<N>>;
+  ) => N extends Mutation ? Write<Output<N>> | Promise<Write<Output<N>>> : Output<N> | Promise<Output<N>>;
 };
 
 export function machineOf(state: State, params: Record<string, string>): StoredMachine {

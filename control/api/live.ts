@@ -9,6 +9,10 @@ import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import type { Query } from "#contract/schemas.ts";
 import type { OpenRequest } from "#contract/wire/agent.ts";
 import { encodeMessage, F } from "#contract/wire/frames.ts";
+import type { Image } from "#contract/resources/image.ts";
+import { findImage } from "#control/images/catalog.ts";
+import type { Credentials } from "#oci/client.ts";
+import type { OnProgress } from "#oci/transfer.ts";
 import { fromGrpc } from "#control/agents/connections.ts";
 import type { StoredEvent } from "#control/model/state.ts";
 import { demand, machineOf, type Deps, type LiveName } from "./handler.ts";
@@ -17,6 +21,10 @@ export type Session = {
   name: LiveName;
   params: Record<string, string>;
   query: unknown;
+  /** The API token's id. */
+  token: string;
+  /** For a registry, as Docker's X-Registry-Auth header carries them. */
+  credentials?: Credentials | undefined;
   stream?: ClientDuplexStream<Buffer, Buffer>;
   stop?: () => void;
 };
@@ -30,6 +38,7 @@ export function createLive(deps: Deps) {
     open(ws: Socket): void {
       try {
         if (ws.data.name === "watchEvents") watch(ws, deps);
+        else if (ws.data.name === "pullImage" || ws.data.name === "pushImage") void transfer(ws, deps);
         else relay(ws, deps);
       } catch (thrown) {
         fail(ws, thrown);
@@ -48,7 +57,7 @@ export function createLive(deps: Deps) {
 
 function fail(ws: Socket, thrown: unknown): void {
   const error = toHyperlaneError(thrown);
-  if (ws.data.name === "watchEvents") ws.send(JSON.stringify({ error }));
+  if (["watchEvents", "pullImage", "pushImage"].includes(ws.data.name)) ws.send(JSON.stringify({ error }));
   else ws.send(encodeMessage(F.ERROR, Buffer.from(JSON.stringify(error))));
   ws.close(1011);
 }
@@ -90,15 +99,51 @@ function relay(ws: Socket, deps: Deps): void {
   });
 }
 
-function openRequest(name: LiveName, machine: { id: string; spec: { env: Record<string, string> } }, query: unknown): OpenRequest {
-  if (name === "machineExec") {
-    const { argv, workdir = "/root", ...rest } = query as Query<"machineExec">;
-    return { kind: "exec", machine: machine.id, argv, env: machine.spec.env, workdir, ...rest };
+function openRequest(name: LiveName, { id: machine }: { id: string }, query: unknown): OpenRequest {
+  switch (name) {
+    case "machineExec": {
+      const { workdir = null, user = null, env = [], ...rest } = query as Query<"machineExec">;
+      return { kind: "exec", machine, workdir, user, env, ...rest };
+    }
+    case "machineCopy": {
+      const { direction, path } = query as Query<"machineCopy">;
+      return { kind: direction === "in" ? "write" : "read", machine, path };
+    }
+    case "machineTunnel":
+      return { kind: "tunnel", machine, ...(query as Query<"machineTunnel">) };
+    case "machineAttach":
+      return { kind: "attach", machine, ...(query as Query<"machineAttach">) };
+    default: {
+      const { source = null, tail = null, since = null, until = null, ...rest } = query as Query<"machineLogs">;
+      return { kind: "logs", machine, source, tail, since, until, ...rest };
+    }
   }
-  if (name === "machineCopy") {
-    const { direction, path } = query as Query<"machineCopy">;
-    return { kind: direction === "in" ? "write" : "read", machine: machine.id, path };
+}
+
+/** Progress as JSON texts, one a layer and step; the last message is the image. Whoever leaves ends the pull, unless others wait for it. */
+async function transfer(ws: Socket, deps: Deps): Promise<void> {
+  const ended = new AbortController();
+  ws.data.stop = () => ended.abort(new HyperlaneError("UNAVAILABLE", "The one who asked for it has left."));
+  const on: OnProgress = (progress) => void (ws.readyState === WebSocket.OPEN && ws.send(JSON.stringify({ progress })));
+  try {
+    const image = ws.data.name === "pullImage" ? await pull(ws.data, deps, ended.signal, on) : await push(ws.data, deps, on);
+    ws.send(JSON.stringify({ image }));
+    ws.close(1000);
+  } catch (thrown) {
+    if (ws.readyState === WebSocket.OPEN) fail(ws, thrown);
   }
-  if (name === "machineTunnel") return { kind: "tunnel", machine: machine.id, port: (query as Query<"machineTunnel">).port };
-  return { kind: "logs", machine: machine.id, ...(query as Query<"machineLogs">) };
+}
+
+async function pull(session: Session, { images, store }: Deps, signal: AbortSignal, on: OnProgress): Promise<Image> {
+  const { image, ...how } = session.query as Query<"pullImage">;
+  const id = await images.pull(image, { ...how, credentials: session.credentials, actor: session.token, signal }, on);
+  return store.state.image.get(id)!;
+}
+
+async function push(session: Session, { images, store }: Deps, on: OnProgress): Promise<Image> {
+  const { image: name, insecure } = session.query as Query<"pushImage">;
+  const image = findImage(store.state, name, name);
+  if (image.state !== "ready" || image.digest === null) throw new HyperlaneError("STATE", `The image "${name}" is ${image.state}.`);
+  await images.push(name, image.digest, { insecure, credentials: session.credentials }, on);
+  return image;
 }

@@ -2,10 +2,12 @@
 import { HyperlaneError } from "#contract/errors.ts";
 import { formatMib } from "#contract/size.ts";
 import { parsePublicLine } from "#contract/wire/ssh.ts";
-import type { Exposure, Power } from "#contract/resources/machine.ts";
+import type { MachineImage } from "#contract/resources/image.ts";
+import { signalNumber, tooLong, workloadOf } from "#contract/resources/workload.ts";
+import type { Exposure, MachineSpec, Power } from "#contract/resources/machine.ts";
 import type { Verb } from "#contract/resources/states.ts";
 import { usageByNode, whyNot } from "#control/schedule/place.ts";
-import type { EventData, EventType, NewEvent, StoredMachine } from "#control/model/state.ts";
+import { imageNamed, type EventData, type EventType, type NewEvent, type StoredMachine } from "#control/model/state.ts";
 import { demand, machineOf, view, type Deps, type Handlers, type Request } from "./handler.ts";
 
 type Names =
@@ -21,6 +23,8 @@ type Names =
   | "resumeMachine"
   | "exposeMachine"
   | "unexposeMachine"
+  | "killMachine"
+  | "renameMachine"
   | "sshCertificate"
   | "machineStats";
 
@@ -42,16 +46,13 @@ export const machineHandlers: Pick<Handlers, Names> = {
     return { items, next: null };
   },
   createMachine({ store, newId }, { body, token }) {
-    const taken = store.state.names.has(body.name);
-    if (taken)
-      throw new HyperlaneError("CONFLICT", `A machine named "${body.name}" is there already.`, {
-        field: "name",
-        hint: `\`vps show ${body.name}\` shows it; choose another name, or destroy it first.`,
-      });
-    checkImage(store.state, body.spec.image);
+    if (store.state.names.has(body.name)) throw nameTaken(body.name);
+    const image = imageFor(store.state, body.spec.image);
+    checkWorkload(body.name, body.spec, image);
+    for (const e of body.exposures) checkPort(store.state, e, null);
     const id = newId("m");
     return {
-      events: [{ type: "v1.MachineRequested", subject: id, actor: token.id, data: body }],
+      events: [{ type: "v1.MachineRequested", subject: id, actor: token.id, data: { ...body, image } }],
       result: () => view(store.state.machine.get(id)!),
     };
   },
@@ -61,12 +62,13 @@ export const machineHandlers: Pick<Handlers, Names> = {
     const { restart, labels = machine.labels, ...asked } = request.body;
     const spec = { ...machine.spec, ...asked };
     demand(machine, "scale");
-    if (asked.image !== undefined) checkImage(deps.store.state, asked.image);
+    const image = asked.image === undefined ? machine.image : imageFor(deps.store.state, asked.image);
+    checkWorkload(machine.name, spec, image);
     checkFits(deps, machine, spec);
     const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
-    const specSame = same(spec, machine.spec);
+    const specSame = same([spec, image], [machine.spec, machine.image]);
     const events: NewEvent[] = [];
-    if (!specSame || !same(labels, machine.labels)) events.push(event(request, machine, "v1.MachineSpecChanged", { spec, labels }));
+    if (!specSame || !same(labels, machine.labels)) events.push(event(request, machine, "v1.MachineSpecChanged", { spec, labels, image }));
     const runs = machine.state === "running" || machine.state === "paused" || machine.state === "provisioning";
     if (restart && runs && (machine.needsRestart || !specSame))
       events.push(event(request, machine, "v1.MachinePowerRequested", { power: machine.power, epoch: machine.epoch + 1 }));
@@ -84,22 +86,10 @@ export const machineHandlers: Pick<Handlers, Names> = {
   exposeMachine(deps, request) {
     const machine = machineOf(deps.store.state, request.params);
     demand(machine, "expose");
-    const { port, hostPort = port, protocol } = request.body;
-    const want: Exposure = { port, hostPort, protocol };
-    for (const other of deps.store.state.machine.values())
-      for (const e of other.exposures)
-        if (
-          e.hostPort === hostPort &&
-          e.protocol === protocol &&
-          (other.id !== machine.id || e.port !== port) &&
-          (other.node === machine.node || machine.node === null)
-        )
-          throw new HyperlaneError(
-            "CONFLICT",
-            `Port ${hostPort}/${protocol} of the node already leads to "${other.name}" port ${e.port}.`,
-            { field: "hostPort", hint: "Choose another with --as." },
-          );
-    const there = machine.exposures.some((e) => e.port === port && e.hostPort === hostPort && e.protocol === protocol);
+    const { port, hostPort = port, protocol, hostIp } = request.body;
+    const want: Exposure = { hostIp, port, hostPort, protocol };
+    checkPort(deps.store.state, want, machine);
+    const there = machine.exposures.some((e) => JSON.stringify(e) === JSON.stringify(want));
     return write(deps, machine, there ? [] : [event(request, machine, "v1.MachineExposed", want)]);
   },
   unexposeMachine(deps, request) {
@@ -110,6 +100,23 @@ export const machineHandlers: Pick<Handlers, Names> = {
       machine,
       machine.exposures.some((e) => e.port === port) ? [event(request, machine, "v1.MachineUnexposed", { port })] : [],
     );
+  },
+  async killMachine({ store, connections }, { params, body, token }) {
+    const machine = machineOf(store.state, params);
+    demand(machine, "kill");
+    await connections.signal(machine.node!, machine.id, signalNumber(body.signal)!);
+    return {
+      events: [{ type: "v1.MachineSignalled", subject: machine.id, actor: token.id, data: { signal: body.signal } }],
+      result: () => view(store.state.machine.get(machine.id) ?? machine),
+    };
+  },
+  renameMachine(deps, request) {
+    const machine = machineOf(deps.store.state, request.params);
+    demand(machine, "rename");
+    const { name } = request.body;
+    if (name === machine.name) return write(deps, machine, []);
+    if (deps.store.state.names.has(name)) throw nameTaken(name);
+    return write(deps, machine, [event(request, machine, "v1.MachineRenamed", { name })]);
   },
   sshCertificate({ store, ssh }, { params, body, token }) {
     const machine = machineOf(store.state, params);
@@ -125,6 +132,13 @@ export const machineHandlers: Pick<Handlers, Names> = {
     return connections.stats(machine.node!, machine.id);
   },
 };
+
+function nameTaken(name: string): HyperlaneError {
+  return new HyperlaneError("CONFLICT", `A machine named "${name}" is there already.`, {
+    field: "name",
+    hint: `\`vps show ${name}\` shows it; choose another name, or destroy it first.`,
+  });
+}
 
 function event<T extends EventType>(request: { token: { id: string } }, machine: StoredMachine, type: T, data: EventData[T]): NewEvent {
   return { type, subject: machine.id, actor: request.token.id, data } as NewEvent;
@@ -151,27 +165,50 @@ function power(deps: Deps, request: Request<PowerOperation>, verb: Verb & ("star
   return write(deps, machine, [event(request, machine, "v1.MachinePowerRequested", { power: to, epoch: machine.epoch + (fresh ? 1 : 0) })]);
 }
 
-function checkImage(state: Deps["store"]["state"], image: string): void {
-  const all = [...state.image.values()];
-  const found = all.find((i) => i.name === image);
-  if (found?.state === "ready") return;
-  if (found?.state === "creating")
-    throw new HyperlaneError("STATE", `The image "${image}" is still being made.`, {
+/** The image of that name as it is now, which the machine then keeps. */
+function imageFor(state: Deps["store"]["state"], name: string): MachineImage {
+  const image = imageNamed(state, name);
+  if (!image)
+    throw new HyperlaneError("NOT_FOUND", `There is no image "${name}".`, {
+      field: "spec.image",
+      hint: `\`vps image pull ${name}\` brings it in; \`vps image list\` shows what there is.`,
+    });
+  const { state: is, digest, rootfs, run } = image;
+  if (is !== "ready")
+    throw new HyperlaneError("STATE", is === "creating" ? `The image "${name}" is still being made.` : `The image "${name}" could not be made.`, {
       field: "spec.image",
       hint: "`vps image list` shows when it is ready.",
     });
-  // Before the first node has reported there is nothing to check against; the agent will.
-  if (!found && !all.length) return;
-  throw new HyperlaneError("NOT_FOUND", `There is no image "${image}".`, {
-    field: "spec.image",
-    hint: `There is: ${
-      all
-        .filter((i) => i.state === "ready")
-        .map((i) => i.name)
-        .sort()
-        .join(", ") || "none yet"
-    }.`,
-  });
+  if (digest === null || rootfs === null || run === null)
+    throw new HyperlaneError("INVALID", `"${name}" is no image that a machine can be made from.`, { field: "spec.image" });
+  return { digest, rootfs, run };
+}
+
+function checkWorkload(name: string, spec: MachineSpec, { run }: MachineImage): void {
+  const workload = workloadOf(name, spec, run);
+  if (!workload)
+    throw new HyperlaneError("INVALID", `The image "${spec.image}" names no command to run.`, {
+      field: "spec.cmd",
+      hint: `Name one: vps run ${spec.image} COMMAND`,
+    });
+  const long = tooLong(workload);
+  if (long) throw new HyperlaneError("TOO_LARGE", long, { field: "spec.env", hint: "Put large settings into a file of the image." });
+}
+
+/** Two ports clash where one of them is on every address, or both on the same. */
+function checkPort(state: Deps["store"]["state"], want: Exposure, machine: StoredMachine | null): void {
+  for (const other of state.machine.values())
+    for (const e of other.exposures) {
+      const same = other.id === machine?.id && e.port === want.port;
+      const meets = e.hostIp === null || want.hostIp === null || e.hostIp === want.hostIp;
+      const node = machine?.node ?? null;
+      if (e.hostPort !== want.hostPort || e.protocol !== want.protocol || same || !meets || (node !== null && other.node !== node)) continue;
+      throw new HyperlaneError(
+        "CONFLICT",
+        `Port ${want.hostPort}/${want.protocol} of the node already leads to "${other.name}" port ${e.port}.`,
+        { field: "hostPort", hint: "Choose another port of the node." },
+      );
+    }
 }
 
 function checkFits({ store }: Deps, machine: StoredMachine, spec: StoredMachine["spec"]): void {

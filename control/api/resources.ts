@@ -1,4 +1,4 @@
-/** Operations on snapshots, images, nodes, events, tokens, and on the control plane itself. */
+/** Operations on snapshots, nodes, events, tokens, and on the control plane itself. */
 import { HyperlaneError } from "#contract/errors.ts";
 import { createSecret } from "#control/auth/tokens.ts";
 import type { State } from "#control/model/state.ts";
@@ -6,7 +6,10 @@ import { demand, machineOf, view, type Handlers } from "./handler.ts";
 import { renderMetrics } from "./metrics.ts";
 import { openapiDocument } from "./openapi.ts";
 
-type Names = Exclude<keyof Handlers, keyof typeof import("./machines.ts").machineHandlers>;
+type Names = Exclude<
+  keyof Handlers,
+  keyof typeof import("./machines.ts").machineHandlers | keyof typeof import("./images.ts").imageHandlers
+>;
 
 export const resourceHandlers: Pick<Handlers, Names> = {
   health: ({ store, version }) => {
@@ -59,44 +62,6 @@ export const resourceHandlers: Pick<Handlers, Names> = {
         ? []
         : [{ type: "v1.SnapshotRemoveRequested" as const, subject: snapshot.id, actor: token.id, data: { machine: machine.id } }];
     return { events, result: () => store.state.snapshot.get(snapshot.id)! };
-  },
-
-  listImages: ({ store }) => ({ items: [...store.state.image.values()].sort((a, b) => (a.name < b.name ? -1 : 1)), next: null }),
-  createImage({ store, newId }, { body, token }) {
-    const machine = machineOf(store.state, { machine: body.from });
-    demand(machine, "image");
-    const name = body.name.includes(":") ? body.name : `${body.name}:latest`;
-    const there = [...store.state.image.values()].find((i) => i.name === name);
-    if (there && there.state !== "failed")
-      throw new HyperlaneError("CONFLICT", `An image "${name}" is there already, and images do not change.`, {
-        field: "name",
-        hint: "Choose another tag, or `vps image rm` it first.",
-      });
-    const id = newId("i");
-    const forget = there ? [{ type: "v1.ImageRemoved" as const, subject: there.id, actor: token.id, data: {} }] : [];
-    return {
-      events: [
-        ...forget,
-        { type: "v1.ImageRequested", subject: id, actor: token.id, data: { name, from: machine.id, node: machine.node! } },
-      ],
-      result: () => store.state.image.get(id)!,
-    };
-  },
-  removeImage({ store }, { params, token }) {
-    const image = store.state.image.get(params.image ?? "") ?? [...store.state.image.values()].find((i) => i.name === params.image);
-    if (!image) throw new HyperlaneError("NOT_FOUND", `There is no image "${params.image}".`, { hint: "`vps image list` shows all." });
-    const users = [...store.state.machine.values()].filter((m) => m.spec.image === image.name).map((m) => m.name);
-    if (users.length)
-      throw new HyperlaneError(
-        "CONFLICT",
-        `The image "${image.name}" is used by ${users.slice(0, 5).join(", ")}${users.length > 5 ? ` and ${users.length - 5} more` : ""}.`,
-        { hint: "Destroy them, or move them to another image, first." },
-      );
-    const type = image.state === "failed" ? ("v1.ImageRemoved" as const) : ("v1.ImageRemoveRequested" as const);
-    return {
-      events: image.state === "removing" ? [] : [{ type, subject: image.id, actor: token.id, data: {} }],
-      result: () => ({ ...image, state: "removing" }),
-    };
   },
 
   listNodes: ({ store }) => ({ items: [...store.state.node.values()], next: null }),

@@ -5,8 +5,11 @@ import { admit, call, refusal, type Incoming, type Outgoing } from "./call.ts";
 import type { Deps, LiveName } from "./handler.ts";
 import { createLive, type Session } from "./live.ts";
 import { openapiPage } from "./openapi.ts";
+import { serveRegistry } from "./registry.ts";
+import type { Credentials } from "#oci/client.ts";
 
 const BODY_MAX_BYTES = 1024 * 1024;
+const LAYER_MAX_BYTES = 64 * 1024 * 1024 * 1024;
 const PAGE_HEADERS = {
   "content-type": "text/html; charset=utf-8",
   "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",
@@ -23,10 +26,12 @@ export function startServer(
     hostname: options.hostname,
     port: options.port,
     idleTimeout: 120,
-    maxRequestBodySize: BODY_MAX_BYTES,
+    // Layers come through here as well; everything else is cut off at BODY_MAX_BYTES by ourselves.
+    maxRequestBodySize: LAYER_MAX_BYTES,
     ...(options.tls && { tls: options.tls }),
     async fetch(request, server) {
       const url = new URL(request.url);
+      if (url.pathname === "/v2" || url.pathname.startsWith("/v2/")) return await serveRegistry(deps, request, url, log);
       if (request.method === "GET" && (url.pathname === "/" || url.pathname === "/docs"))
         return new Response(openapiPage(deps.version), { headers: PAGE_HEADERS });
       const head = {
@@ -38,8 +43,9 @@ export function startServer(
       };
       if (request.headers.has("upgrade")) return await upgrade(deps, request, server, head, log);
       if (Number(request.headers.get("content-length") ?? 0) > BODY_MAX_BYTES)
-        return respond(refusal(new HyperlaneError("TOO_LARGE", `The body is larger than ${BODY_MAX_BYTES / 2 ** 20} MiB.`), log));
-      return respond(await call(deps, { ...head, text: request.body ? await request.text() : "" }, log));
+        return respond(refusal(tooLarge(), log));
+      const text = await readText(request);
+      return text === undefined ? respond(refusal(tooLarge(), log)) : respond(await call(deps, { ...head, text }, log));
     },
     websocket: { ...createLive(deps), maxPayloadLength: 256 * 1024, idleTimeout: 0, sendPings: true },
     error: (thrown) => respond(refusal(thrown, log)),
@@ -54,13 +60,43 @@ async function upgrade(
   log: (line: string) => void,
 ): Promise<Response | undefined> {
   try {
-    const { name, operation, params, query } = admit(deps, head);
+    const { name, operation, params, query, token } = admit(deps, head);
     if (!operation.live) throw new HyperlaneError("INVALID", "This is no live stream: ask for it as an ordinary request.");
     await deps.store.settled();
-    if (server.upgrade(request, { data: { name: name as LiveName, params, query } })) return undefined;
+    const credentials = registryAuth(request.headers.get("x-registry-auth"));
+    if (server.upgrade(request, { data: { name: name as LiveName, params, query, token: token.id, credentials } })) return undefined;
     throw new HyperlaneError("INVALID", "This is a live stream: open it as a WebSocket.");
   } catch (thrown) {
     return respond(refusal(thrown, log));
+  }
+}
+
+function tooLarge(): HyperlaneError {
+  return new HyperlaneError("TOO_LARGE", `The body is larger than ${BODY_MAX_BYTES / 2 ** 20} MiB.`);
+}
+
+/** undefined: it is too large. */
+async function readText(request: Request): Promise<string | undefined> {
+  const parts: Uint8Array[] = [];
+  let size = 0;
+  for await (const bytes of (request.body ?? []) as AsyncIterable<Uint8Array>) {
+    size += bytes.length;
+    if (size > BODY_MAX_BYTES) return undefined;
+    parts.push(bytes);
+  }
+  return Buffer.concat(parts).toString();
+}
+
+/** Docker's header: base64url of {"username","password"} or {"identitytoken"}. */
+function registryAuth(header: string | null): Credentials | undefined {
+  if (header === null) return undefined;
+  try {
+    const auth = JSON.parse(Buffer.from(header, "base64url").toString()) as Record<string, string>;
+    if (auth.identitytoken) return { identityToken: auth.identitytoken };
+    if (auth.username) return { username: auth.username, password: auth.password ?? "" };
+    return undefined;
+  } catch (cause) {
+    throw new HyperlaneError("INVALID", "X-Registry-Auth is not base64 of JSON.", { field: "X-Registry-Auth", cause });
   }
 }
 

@@ -1,65 +1,34 @@
-/** Events of images made from machines, and of snapshots. */
+/** Events of images. An image is a name for what the blob store holds; machines keep what they were made from. */
 import { invariant } from "#contract/errors.ts";
-import { linkSnapshot, type Reducers, type State, type Touched } from "./state.ts";
+import type { Image } from "#contract/resources/image.ts";
+import type { Reducers } from "./state.ts";
 
-export type SnapshotEvents = {
-  "v1.SnapshotRequested": { name: string; machine: string };
-  "v1.SnapshotObserved": { state: "ready" | "failed"; bytes: number; reason: string | null };
-  "v1.SnapshotRemoveRequested": { machine: string };
-  "v1.SnapshotRemoved": Record<string, never>;
-};
+type Stored = Pick<Image, "digest" | "target" | "rootfs" | "run" | "platform" | "bytes">;
 export type ImageEvents = {
-  "v1.ImageRequested": { name: string; from: string; node: string };
-  /** An image that came with the node, or one that was requested and is now there. */
-  "v1.ImageObserved": { name: string; node: string; state: "ready" | "failed"; digest: string; bytes: number; reason: string | null };
-  "v1.ImageRemoveRequested": Record<string, never>;
+  /** To be made from a machine's disk. */
+  "v1.ImageRequested": { name: string; from: string };
+  /** Pulled, pushed, tagged or made; one of the same name now means this. */
+  "v1.ImageStored": Stored & { name: string };
+  "v1.ImageFailed": { reason: string };
   "v1.ImageRemoved": Record<string, never>;
-};
-
-export const snapshotReducers: Reducers<SnapshotEvents> = {
-  "v1.SnapshotRequested": (state, e) => {
-    const snapshot = { id: e.subject, ...e.data, state: "creating" as const, bytes: 0, reason: null, createdAt: e.at };
-    state.snapshot.set(e.subject, snapshot);
-    linkSnapshot(state, snapshot);
-    return [["snapshot", e.subject], ...revise(state, e.data.machine, e.seq)];
-  },
-  "v1.SnapshotObserved": (state, e) => patchSnapshot(state, e.subject, e.data),
-  "v1.SnapshotRemoveRequested": (state, e) => [
-    ...patchSnapshot(state, e.subject, { state: "removing" }),
-    ...revise(state, e.data.machine, e.seq),
-  ],
-  "v1.SnapshotRemoved": (state, e) => {
-    const snapshot = state.snapshot.get(e.subject);
-    if (snapshot) state.snapshotsOf.get(snapshot.machine)?.delete(e.subject);
-    state.snapshot.delete(e.subject);
-    return [["snapshot", e.subject]];
-  },
 };
 
 export const imageReducers: Reducers<ImageEvents> = {
   "v1.ImageRequested": (state, e) => {
-    state.image.set(e.subject, {
-      id: e.subject,
-      name: e.data.name,
-      node: e.data.node,
-      from: e.data.from,
-      digest: null,
-      state: "creating",
-      bytes: 0,
-      reason: null,
-      createdAt: e.at,
-    });
-    return [["image", e.subject], ...revise(state, e.data.from, e.seq)];
-  },
-  "v1.ImageObserved": (state, e) => {
-    const before = state.image.get(e.subject);
-    state.image.set(e.subject, { id: e.subject, from: before?.from ?? null, createdAt: before?.createdAt ?? e.at, ...e.data });
+    const nothing = { digest: null, target: null, rootfs: null, run: null, platform: null, bytes: 0, reason: null };
+    state.image.set(e.subject, { id: e.subject, ...e.data, ...nothing, state: "creating", createdAt: e.at });
     return [["image", e.subject]];
   },
-  "v1.ImageRemoveRequested": (state, e) => {
+  "v1.ImageStored": (state, e) => {
+    const before = state.image.get(e.subject);
+    const from = before?.state === "creating" ? before.from : null;
+    state.image.set(e.subject, { id: e.subject, ...e.data, state: "ready", from, reason: null, createdAt: e.at });
+    return [["image", e.subject]];
+  },
+  "v1.ImageFailed": (state, e) => {
     const image = state.image.get(e.subject);
-    invariant(image, `removal of an image that is not there: ${e.subject}`);
-    state.image.set(e.subject, { ...image, state: "removing" });
+    invariant(image, `failure of an image that is not there: ${e.subject}`);
+    state.image.set(e.subject, { ...image, state: "failed", reason: e.data.reason });
     return [["image", e.subject]];
   },
   "v1.ImageRemoved": (state, e) => {
@@ -67,18 +36,3 @@ export const imageReducers: Reducers<ImageEvents> = {
     return [["image", e.subject]];
   },
 };
-
-function patchSnapshot(state: State, id: string, fields: object): Touched {
-  const snapshot = state.snapshot.get(id);
-  invariant(snapshot, `event about a snapshot that is not there: ${id}`);
-  state.snapshot.set(id, { ...snapshot, ...fields });
-  return [["snapshot", id]];
-}
-
-/** What is desired of the machine has changed, so its agent must hear of it. */
-function revise(state: State, machineId: string, seq: number): Touched {
-  const machine = state.machine.get(machineId);
-  if (!machine) return [];
-  state.machine.set(machineId, { ...machine, revision: seq });
-  return [["machine", machineId]];
-}

@@ -1,14 +1,17 @@
 /** Events of machines, and what they make of one. Only an observation makes a machine run. */
 import { canBecome, type MachineState } from "#contract/resources/states.ts";
 import type { Exposure, MachineSpec, Observed, Power } from "#contract/resources/machine.ts";
+import type { MachineImage } from "#contract/resources/image.ts";
 import { invariant } from "#contract/errors.ts";
 import type { Reducers, State, StoredMachine, Touched } from "./state.ts";
 
 export type MachineEvents = {
-  "v1.MachineRequested": { name: string; labels: Record<string, string>; spec: MachineSpec };
-  "v1.MachineSpecChanged": { spec: MachineSpec; labels: Record<string, string> };
+  "v1.MachineRequested": { name: string; labels: Record<string, string>; spec: MachineSpec; image: MachineImage; exposures: Exposure[] };
+  "v1.MachineSpecChanged": { spec: MachineSpec; labels: Record<string, string>; image: MachineImage };
+  "v1.MachineRenamed": { name: string };
   /** A change of power, or (restart, retry by the user) a new epoch at the same power. */
   "v1.MachinePowerRequested": { power: Power; epoch: number };
+  "v1.MachineSignalled": { signal: string };
   "v1.MachineExposed": Exposure;
   "v1.MachineUnexposed": { port: number };
   "v1.MachineRestoreRequested": { snapshot: string; epoch: number };
@@ -42,7 +45,6 @@ export const machineReducers: Reducers<MachineEvents> = {
       destroying: false,
       needsRestart: false,
       restore: null,
-      exposures: [],
       observed: null,
       createdAt: e.at,
       updatedAt: e.at,
@@ -53,10 +55,18 @@ export const machineReducers: Reducers<MachineEvents> = {
     change(s, e, (m) => ({
       ...e.data,
       revision: e.seq,
-      needsRestart: m.needsRestart || (isStarted(m) && JSON.stringify(m.spec) !== JSON.stringify(e.data.spec)),
+      needsRestart:
+        m.needsRestart || (isStarted(m) && JSON.stringify([m.spec, m.image]) !== JSON.stringify([e.data.spec, e.data.image])),
     })),
+  "v1.MachineRenamed": (state, e) => {
+    invariant(!state.names.has(e.data.name), `two machines named "${e.data.name}"`);
+    state.names.delete(state.machine.get(e.subject)?.name ?? "");
+    state.names.set(e.data.name, e.subject);
+    return change(state, e, (m) => ({ ...e.data, revision: e.seq, needsRestart: m.needsRestart || isStarted(m) }));
+  },
   "v1.MachinePowerRequested": (s, e) =>
     change(s, e, () => ({ ...e.data, revision: e.seq, reason: null, attempt: 0, retryAt: null, failed: false })),
+  "v1.MachineSignalled": () => [],
   "v1.MachineExposed": (s, e) =>
     change(s, e, (m) => ({
       exposures: [...m.exposures.filter((x) => x.port !== e.data.port || x.protocol !== e.data.protocol), e.data],
@@ -112,6 +122,11 @@ function change(state: State, e: { seq: number; at: number; subject: string }, p
   return [["machine", e.subject]];
 }
 
+/** It came to an end of its own, rather than broke; one that its policy leaves where a reboot of its host put it, too. */
+export function hasEnded({ exit }: Observed, restart: string): boolean {
+  return exit === "exited" || exit === "out-of-memory" || exit === "powered-off" || (exit === "host-rebooted" && restart === "no");
+}
+
 /** The one state that desired and observed add up to. */
 function stateOf(m: StoredMachine, failed: boolean): MachineState {
   const seen = m.observed;
@@ -122,7 +137,7 @@ function stateOf(m: StoredMachine, failed: boolean): MachineState {
   }
   if (failed) return "failed";
   if (seen?.phase === "stopping" && (m.state === "running" || m.state === "paused")) return m.state;
-  if (seen?.phase === "exited" && seen.exit === "powered-off" && seen.epoch === m.epoch) return "stopped";
+  if (seen?.phase === "exited" && seen.epoch === m.epoch && m.retryAt === null && hasEnded(seen, m.spec.restart)) return "stopped";
   if (
     m.power === "stopped" &&
     (seen === null ? m.node !== null && m.state !== "requested" : ["stopped", "exited", "absent", "failed"].includes(seen.phase))

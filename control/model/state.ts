@@ -2,12 +2,14 @@
  * State is a fold over events: `reduce` is the only thing that changes it. Every reducer replaces the
  * objects it touches and names them, so the store knows which projection rows to write.
  */
-import type { Event, Image, Node, Snapshot, Token } from "#contract/resources/other.ts";
+import type { Image } from "#contract/resources/image.ts";
+import type { Event, Node, Snapshot, Token } from "#contract/resources/other.ts";
 import type { Machine } from "#contract/resources/machine.ts";
 import { invariant } from "#contract/errors.ts";
-import { imageReducers, snapshotReducers, type ImageEvents, type SnapshotEvents } from "./image.ts";
+import { imageReducers, type ImageEvents } from "./image.ts";
 import { machineReducers, type MachineEvents } from "./machine.ts";
 import { nodeReducers, tokenReducers, type NodeEvents, type TokenEvents } from "./node.ts";
+import { snapshotReducers, type SnapshotEvents } from "./snapshot.ts";
 
 export type StoredMachine = Machine & { slot: number };
 export type StoredToken = Token & { hash: string };
@@ -62,6 +64,10 @@ export function load(state: State, kind: Kind, id: string, doc: unknown): void {
   (state[kind] as Map<string, unknown>).set(id, doc);
   if (kind === "machine") state.names.set((doc as Machine).name, id);
   if (kind === "snapshot") linkSnapshot(state, doc as Snapshot);
+}
+
+export function imageNamed(state: State, name: string): Image | undefined {
+  return [...state.image.values()].find((i) => i.name === name);
 }
 
 export function linkSnapshot(state: State, snapshot: Snapshot): void {

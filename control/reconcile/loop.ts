@@ -4,6 +4,7 @@
  * planning nothing.
  */
 import type { Desired } from "#contract/wire/agent.ts";
+import { MachineSpec } from "#contract/resources/machine.ts";
 import { toHyperlaneError } from "#contract/errors.ts";
 import type { Store } from "#control/store/store.ts";
 import type { StoredMachine } from "#control/model/state.ts";
@@ -11,8 +12,11 @@ import { plan, RESEND_MS, type Action } from "./plan.ts";
 
 export type Agents = {
   apply(node: string, machines: Desired[], removeImages: string[]): Promise<void>;
+  /** Long work on images, once at a time for each: sending one to a node, making one of a machine. */
+  moveImage(action: ImageAction): void;
   orphans(): { node: string; machine: string }[];
 };
+export type ImageAction = Extract<Action, { kind: "sendImage" | "commit" }>;
 export type Clock = { now(): number; after(ms: number, run: () => void): () => void };
 type Deps = { store: Store; agents: Agents; clock: Clock; desired(machine: StoredMachine): Desired; log(line: string): void };
 
@@ -69,9 +73,13 @@ export function createLoop({ store, agents, clock, desired, log }: Deps) {
     const byNode = new Map<string, { machines: Desired[]; images: string[] }>();
     for (const action of actions) {
       if (action.kind === "append") continue;
+      if (action.kind === "sendImage" || action.kind === "commit") {
+        agents.moveImage(action);
+        continue;
+      }
       const batch = byNode.get(action.node) ?? { machines: [], images: [] };
       byNode.set(action.node, batch);
-      if (action.kind === "removeImage") batch.images.push(action.image);
+      if (action.kind === "removeImage") batch.images.push(action.rootfs);
       else if (action.kind === "remove") batch.machines.push(absent(action.machine, store.lastSeq));
       else {
         batch.machines.push(desired(store.state.machine.get(action.machine)!));
@@ -118,12 +126,13 @@ function absent(id: string, revision: number): Desired {
     revision,
     epoch: 0,
     power: "absent",
-    spec: { image: "none", cpu: 1, memoryMib: 128, diskMib: 256, env: {}, restart: "never" },
+    spec: MachineSpec.parse({}),
+    rootfs: "0".repeat(64),
+    workload: { kind: "system", init: "" },
     slot: 0,
     exposures: [],
     snapshots: [],
     restore: null,
-    images: [],
     identity: null,
   };
 }

@@ -4,13 +4,16 @@
  */
 import type { Observed } from "#contract/resources/machine.ts";
 import { place, reserve, usageByNode, type Usage } from "#control/schedule/place.ts";
+import { hasEnded } from "#control/model/machine.ts";
 import type { NewEvent, State, StoredMachine } from "#control/model/state.ts";
 
 export type Action =
   | { kind: "append"; event: NewEvent }
   | { kind: "apply"; node: string; machine: string; revision: number }
   | { kind: "remove"; node: string; machine: string }
-  | { kind: "removeImage"; node: string; image: string };
+  | { kind: "removeImage"; node: string; rootfs: string }
+  | { kind: "sendImage"; node: string; rootfs: string; digest: string }
+  | { kind: "commit"; node: string; machine: string; image: string };
 
 export type World = {
   state: State;
@@ -24,6 +27,9 @@ export type World = {
 export const MAX_ATTEMPTS = 5;
 /** An agent that took a document says so in its next observation; without that it is sent again. */
 export const RESEND_MS = 5_000;
+
+/** A machine that removes itself is there a little longer, for whoever still reads what it printed. */
+const REMOVE_AFTER_MS = 10_000;
 
 export function backoffMs(attempt: number): number {
   return Math.min(1000 * 2 ** (attempt - 1), 60_000);
@@ -68,11 +74,26 @@ function next(m: StoredMachine, now: number): NewEvent | undefined {
   if (m.retryAt !== null) return now >= m.retryAt ? fact("v1.MachineRetried", m.id, { epoch: m.epoch + 1 }) : undefined;
   if (!seen || seen.epoch !== m.epoch || seen.revision < m.revision || m.state === "failed") return undefined;
   if (m.destroying) return seen.phase === "failed" ? retry(m, now, seen) : undefined;
-  if (m.power === "stopped") return seen.phase === "failed" ? giveUpOrRetry(m, now, seen) : undefined;
+  if (m.power === "stopped") {
+    if (seen.phase === "failed") return giveUpOrRetry(m, now, seen);
+    const over = seen.phase === "stopped" || seen.phase === "exited";
+    return over && m.spec.autoRemove && now >= m.updatedAt + REMOVE_AFTER_MS ? fact("v1.MachineDestroyRequested", m.id, {}) : undefined;
+  }
+  if (seen.phase === "exited" && hasEnded(seen, m.spec.restart)) {
+    if (startsAgain(m, seen)) return retry(m, now, seen);
+    return m.spec.autoRemove && now >= m.updatedAt + REMOVE_AFTER_MS ? fact("v1.MachineDestroyRequested", m.id, {}) : undefined;
+  }
   if (seen.phase === "exited" && seen.exit === "host-rebooted") return fact("v1.MachineRetried", m.id, { epoch: m.epoch + 1 });
-  if (seen.phase === "exited" && seen.exit === "powered-off") return m.spec.restart === "always" ? retry(m, now, seen) : undefined;
   if (seen.phase === "failed" || seen.phase === "exited") return giveUpOrRetry(m, now, seen);
   return undefined;
+}
+
+/** Docker's restart policies, for what came to an end by itself. */
+function startsAgain(m: StoredMachine, seen: Observed): boolean {
+  const [policy, most] = m.spec.restart.split(":");
+  if (policy === "always" || policy === "unless-stopped") return true;
+  if (policy === "no" || seen.exit === "powered-off" || seen.exitCode === 0) return false;
+  return most === undefined || m.attempt < Number(most);
 }
 
 function retry(m: StoredMachine, now: number, seen: Observed): NewEvent {
@@ -80,8 +101,10 @@ function retry(m: StoredMachine, now: number, seen: Observed): NewEvent {
   return fact("v1.MachineRetryScheduled", m.id, { attempt, at: now + backoffMs(attempt), reason: seen.reason ?? "it ended" });
 }
 
+/** What broke is tried again a few times, unless it never is. */
 function giveUpOrRetry(m: StoredMachine, now: number, seen: Observed): NewEvent {
-  if (m.spec.restart !== "never" && m.attempt < MAX_ATTEMPTS - 1) return retry(m, now, seen);
+  const most = Number(m.spec.restart.split(":")[1] ?? MAX_ATTEMPTS - 1);
+  if (m.spec.restart !== "no" && m.attempt < Math.min(most, MAX_ATTEMPTS - 1)) return retry(m, now, seen);
   const times = m.attempt === 0 ? "" : ` (after ${m.attempt + 1} attempts)`;
   return fact("v1.MachineFailed", m.id, { reason: `${seen.reason ?? "it ended"}${times}` });
 }
@@ -105,43 +128,31 @@ function snapshots(m: StoredMachine, state: State): Action[] {
   return actions;
 }
 
-/** Images follow from what their node reports: made ones under their id, others under their digest. */
+/** What a node needs is sent to it, what nobody needs any more is removed there. */
 function images(state: State): Action[] {
   const actions: Action[] = [];
-  const names = new Set<string>();
-  for (const image of state.image.values()) {
-    names.add(`${image.node} ${image.name}`);
-    const status = image.node === null ? null : state.node.get(image.node)?.status;
-    const there = status?.images.find((i) => i.name === image.name);
-    const made = image.from === null ? undefined : state.machine.get(image.from)?.observed?.images[image.id];
-    const become = (state: "ready" | "failed", digest: string, bytes: number, reason: string | null): void =>
-      void actions.push({
-        kind: "append",
-        event: fact("v1.ImageObserved", image.id, { name: image.name, node: image.node!, state, digest, bytes, reason }),
-      });
-    if (image.state === "creating") {
-      if (made?.state === "failed") become("failed", "", 0, made.reason);
-      else if (there) become("ready", there.digest, there.bytes, null);
-      else if (!state.machine.has(image.from ?? "")) become("failed", "", 0, "the machine it was to be made from is gone");
-    }
-    if (image.state === "removing" && status)
-      actions.push(
-        there
-          ? { kind: "removeImage", node: image.node!, image: image.name }
-          : { kind: "append", event: fact("v1.ImageRemoved", image.id, {}) },
-      );
+  const used = new Set([...state.image.values()].map((i) => i.rootfs));
+  const needed = new Map<string, Map<string, string>>();
+  for (const m of state.machine.values()) {
+    used.add(m.image.rootfs);
+    if (m.node === null || m.destroying) continue;
+    if (!needed.has(m.node)) needed.set(m.node, new Map());
+    needed.get(m.node)!.set(m.image.rootfs, m.image.digest);
   }
-  for (const node of state.node.values())
-    for (const seen of node.status?.images ?? [])
-      if (!names.has(`${node.id} ${seen.name}`))
-        actions.push({
-          kind: "append",
-          event: fact("v1.ImageObserved", `i-${seen.digest.slice(0, 12)}-${node.id}`, {
-            ...seen,
-            node: node.id,
-            state: "ready",
-            reason: null,
-          }),
-        });
+  for (const node of state.node.values()) {
+    if (!node.connected || !node.status) continue;
+    const there = new Set(node.status.images.map((i) => i.rootfs));
+    for (const [rootfs, digest] of needed.get(node.id) ?? [])
+      if (!there.has(rootfs)) actions.push({ kind: "sendImage", node: node.id, rootfs, digest });
+    for (const rootfs of there) if (!used.has(rootfs)) actions.push({ kind: "removeImage", node: node.id, rootfs });
+  }
+  for (const image of state.image.values()) {
+    if (image.state !== "creating") continue;
+    const machine = state.machine.get(image.from ?? "");
+    if (!machine || machine.destroying)
+      actions.push({ kind: "append", event: fact("v1.ImageFailed", image.id, { reason: "the machine it was to be made from is gone" }) });
+    else if (machine.node !== null && state.node.get(machine.node)?.connected)
+      actions.push({ kind: "commit", node: machine.node, machine: machine.id, image: image.id });
+  }
   return actions;
 }

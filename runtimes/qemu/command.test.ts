@@ -19,6 +19,7 @@ const spec: VmSpec = {
   runDir: "/run/hyperlane/n-1/m-abcdefghijkl",
   consoleLog: "/l/console.log",
   workloadLog: "/l/workload.log",
+  init: "/sbin/init",
 };
 
 test("what the host executes for a machine", () => {

@@ -3,6 +3,7 @@ import type { VmSpec } from "../runtime.ts";
 
 export const QEMU = "qemu-system-x86_64";
 export const GUEST_PORT = "hyperlane.0";
+const LOG_PORT = "hyperlane.log";
 
 export function qmpSocket(runDir: string): string {
   return `${runDir}/qmp.sock`;
@@ -21,7 +22,7 @@ export function idOfSocket(runRoot: string, argument: string): string | undefine
  * console: the serial port. `quiet` keeps the kernel's banner off it: under emulation each character costs.
  * tsc_early_khz: without it an emulated microvm may never finish calibrating its clock.
  */
-export function kernelCommandLine(spec: Pick<VmSpec, "tscKhz">): string {
+export function kernelCommandLine(spec: Pick<VmSpec, "tscKhz" | "init">): string {
   return [
     "console=ttyS0",
     "quiet",
@@ -34,6 +35,8 @@ export function kernelCommandLine(spec: Pick<VmSpec, "tscKhz">): string {
     "reboot=t",
     "panic=1",
     "systemd.show_status=0",
+    // The kernel hands what it does not know on to init, as its environment.
+    ...(spec.init === null ? [] : [`SYSTEM=${spec.init}`]),
   ].join(" ");
 }
 
@@ -72,13 +75,16 @@ export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
     ["-device", `virtio-net-device,netdev=net,mac=${spec.mac}`],
     ["-device", "virtio-serial-device,max_ports=4"],
     ["-chardev", `socket,id=guest,path=${escape(guestSocket(spec.runDir))},server=on,wait=off`],
-    ["-device", `virtserialport,chardev=guest,name=${GUEST_PORT}`],
+    ["-device", `virtserialport,nr=1,chardev=guest,name=${GUEST_PORT}`],
     ["-chardev", `file,id=workload,path=${escape(spec.workloadLog)},append=on`],
-    ["-device", "virtconsole,chardev=workload"],
+    // A system writes its journal to a terminal; our init writes records, through which no terminal should lie.
+    ["-device", spec.init === null ? `virtserialport,nr=2,chardev=workload,name=${LOG_PORT}` : "virtconsole,chardev=workload"],
     ["-device", "virtio-rng-device"],
     ["-qmp", `unix:${escape(qmpSocket(spec.runDir))},server=on,wait=off`],
   ];
-  return [...drop, QEMU, "-nodefaults", "-no-user-config", "-no-shutdown", ...options.flat()];
+  // A workload's machine ends with it, so a reset is its end as well: the kernel's, in a panic.
+  const reset = spec.init === null ? ["-no-reboot"] : [];
+  return [...drop, QEMU, "-nodefaults", "-no-user-config", "-no-shutdown", ...reset, ...options.flat()];
 }
 
 function disk(id: string, file: string, readonly: boolean): [string, string][] {

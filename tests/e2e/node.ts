@@ -8,7 +8,7 @@ export const ROOT = join(import.meta.dirname, "../..");
 export const WHY_NOT =
   process.getuid?.() !== 0
     ? "it needs root"
-    : !existsSync(`${ROOT}/build/guest/debian-12.erofs`)
+    : !existsSync(`${ROOT}/build/guest/debian-12.tar`)
       ? "build/guest is missing: run scripts/main.ts guest"
       : null;
 

@@ -1,0 +1,132 @@
+/**
+ * A machine's log as a live stream: what there is, filtered, and with follow what comes, until the machine has ended.
+ * The file is held open, so that what a machine printed last is read to its end even while the machine is removed.
+ */
+import type { ServerDuplexStream } from "@grpc/grpc-js";
+import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync, watch, type FSWatcher } from "node:fs";
+import type { OpenRequest } from "#contract/wire/agent.ts";
+import { encodeExit, encodeMessage, F, WINDOW } from "#contract/wire/frames.ts";
+import type { Lane } from "#agent/machine/lane.ts";
+import type { Lanes } from "#agent/machine/lanes.ts";
+import { createOutputReader, type Output } from "#agent/machine/output.ts";
+
+type Request = Extract<OpenRequest, { kind: "logs" }>;
+const CHUNK = 16384;
+
+export function streamLogs(call: ServerDuplexStream<Buffer, Buffer>, lane: Lane, lanes: Lanes, logsDir: string, request: Request) {
+  const source = request.source ?? (lane.record.desired.workload.kind === "process" ? "workload" : "console");
+  const path = `${logsDir}/${lane.id}/${source}.log`;
+  const wants = (o: Output): boolean =>
+    Number.isNaN(o.time) || ((request.since === null || o.time >= request.since) && (request.until === null || o.time < request.until));
+  const queue: { type: number; bytes: Buffer }[] = [];
+  let lineOpen = false;
+  const enqueue = (o: Output): void => {
+    if (!wants(o)) return;
+    const head = request.timestamps && o.stamp && !lineOpen ? `${o.stamp} ` : "";
+    lineOpen = o.bytes.at(-1) !== 10;
+    queue.push({ type: o.stream === "stderr" ? F.STDERR : F.STDOUT, bytes: head ? Buffer.concat([Buffer.from(head), o.bytes]) : o.bytes });
+  };
+  const reader = createOutputReader(enqueue);
+  let fd: number | undefined;
+  let watcher: FSWatcher | undefined;
+  let at = 0;
+  let credit = WINDOW;
+  let over = false;
+
+  function open(): void {
+    if (fd !== undefined || !existsSync(path)) return;
+    fd = openSync(path, "r");
+    if (request.follow) watcher = watch(path, () => pump());
+  }
+
+  /** What was rotated away comes first, and of both only the end where only the end is wanted. */
+  function begin(): void {
+    open();
+    const past = existsSync(`${path}.1`) ? readFileSync(`${path}.1`) : Buffer.alloc(0);
+    if (request.tail === null) return reader.push(past);
+    const now = fd === undefined ? Buffer.alloc(0) : readAll(fd);
+    const all = past.length ? Buffer.concat([past, now]) : now;
+    at = now.length;
+    reader.push(all.subarray(tailOffset(all, request.tail, source === "workload")));
+  }
+
+  function send(): void {
+    for (let next = queue[0]; next && credit > 0; next = queue[0]) {
+      const part = next.bytes.subarray(0, Math.min(CHUNK, credit));
+      call.write(encodeMessage(next.type, part));
+      credit -= part.length;
+      if (part.length === next.bytes.length) queue.shift();
+      else next.bytes = next.bytes.subarray(part.length);
+    }
+  }
+
+  function pump(): void {
+    if (over) return;
+    open();
+    for (;;) {
+      send();
+      if (queue.length) return; // until the reader has taken some
+      const size = fd === undefined ? 0 : fstatSync(fd).size;
+      if (size < at) at = 0;
+      if (at >= size) break;
+      const chunk = Buffer.alloc(Math.min(65536, size - at));
+      at += readSync(fd!, chunk, 0, chunk.length, at);
+      reader.push(chunk);
+    }
+    if (!request.follow || hasEnded(lane)) end();
+  }
+
+  function end(): void {
+    call.write(encodeMessage(F.EXIT, encodeExit({ kind: "code", value: 0, text: "" })));
+    call.end();
+    close();
+  }
+
+  function close(): void {
+    over = true;
+    stop();
+    watcher?.close();
+    if (fd !== undefined) closeSync(fd);
+    fd = undefined;
+  }
+
+  const stop = lanes.onChange((id) => void (id === lane.id && pump()));
+  begin();
+  setImmediate(pump);
+  return {
+    take(type: number, payload: Buffer): void {
+      if (type !== F.CREDIT) return;
+      credit += payload.readUInt32LE(0);
+      pump();
+    },
+    close: () => void (over || close()),
+  };
+}
+
+/** And is not about to be started again. */
+function hasEnded({ record }: Lane): boolean {
+  const { phase, exit, exitCode, desired } = record;
+  if (phase === "absent") return true;
+  if (desired.power !== "stopped" && record.epoch !== desired.epoch) return false;
+  if (phase !== "exited") return phase === "stopped" || phase === "failed";
+  const policy = desired.spec.restart.split(":")[0];
+  if (desired.power === "stopped" || policy === "no") return true;
+  return policy === "on-failure" && exit !== "crashed" && exit !== "panicked" && (exitCode === 0 || exit === "powered-off");
+}
+
+function readAll(fd: number): Buffer {
+  const bytes = Buffer.alloc(fstatSync(fd).size);
+  return bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, 0));
+}
+
+/** Where the last `lines` lines begin. The record of how a workload ended is no line of its output. */
+function tailOffset(bytes: Buffer, lines: number, records: boolean): number {
+  let left = lines + 1;
+  for (let end = bytes.length; end > 0; ) {
+    const start = bytes.lastIndexOf(10, end - 2) + 1;
+    const isExit = records && /^\S+Z exit F /.test(bytes.toString("latin1", start, start + 48));
+    if (!isExit && --left === 0) return end;
+    end = start;
+  }
+  return 0;
+}
