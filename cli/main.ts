@@ -10,8 +10,15 @@ import { COMMANDS } from "#cli/table.ts";
 
 const ALIASES: Record<string, string> = {
   ls: "list",
-  ps: "list",
   rm: "destroy",
+  images: "image list",
+  pull: "image pull",
+  push: "image push",
+  tag: "image tag",
+  rmi: "image rm",
+  history: "image history",
+  save: "image save",
+  load: "image load",
   "image ls": "image list",
   "snapshot ls": "snapshot list",
   "node ls": "node list",
@@ -58,13 +65,13 @@ async function dispatch(words: string[], rest: string[], out: ReturnType<typeof 
   const command = nested ?? (await find(ALIASES[first] ?? first));
   if (!command) throw new HyperlaneError("USAGE", `There is no command "${first}".`, { hint: suggestion(first) });
   const args = words.slice(nested ? 2 : 1);
-  if (args.includes("--help") || args.includes("-h")) {
+  const end = command.trailing && !rest.length ? nameEnd(command, args) : args.length;
+  const own = args.slice(0, end);
+  if (own.includes("--help") || own.includes("-h")) {
     out.line(commandHelp(command));
     return 0;
   }
-  if (!command.trailing || rest.length) return await run(command, args, rest, out);
-  const end = nameEnd(command, args);
-  return await run(command, args.slice(0, end), args.slice(end), out);
+  return await run(command, own, [...args.slice(end), ...rest], out);
 }
 
 /** Where the machine's name ends, and with it our own words: what follows is the command to run there, as Docker and ssh take it. */

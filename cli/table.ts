@@ -2,6 +2,9 @@
 import type { Command } from "#cli/command.ts";
 
 type Row = { group: "Machines" | "Inside" | "Disks and images" | "System"; summary: string; load: () => Promise<Command> };
+const docker = (name: string) => () =>
+  import("./commands/ps.ts").then((m) => [m.ps, m.port, m.wait, m.kill, m.rename, m.inspect].find((c) => c.name === name)!);
+const images = (name: string) => () => import("./commands/images.ts").then((m) => Object.values(m).find((c) => c.name === name)!);
 const machines = (name: string) => () =>
   import("./commands/machines.ts").then((m) => [m.list, m.show, m.scale, m.destroy, ...m.powerCommands].find((c) => c.name === name)!);
 
@@ -16,7 +19,9 @@ export const COMMANDS = {
     summary: "Create a machine, or bring it to what you ask for",
     load: () => import("./commands/up.ts").then((m) => m.up),
   },
+  run: { group: "Machines", summary: "Run an image in a machine of its own", load: () => import("./commands/run.ts").then((m) => m.run) },
   list: { group: "Machines", summary: "List machines", load: machines("list") },
+  ps: { group: "Machines", summary: "List running machines with what they run", load: docker("ps") },
   show: { group: "Machines", summary: "Everything about one machine", load: machines("show") },
   scale: { group: "Machines", summary: "Change CPU and RAM", load: machines("scale") },
   start: { group: "Machines", summary: "Start a machine; also the retry of a failed one", load: machines("start") },
@@ -24,6 +29,10 @@ export const COMMANDS = {
   restart: { group: "Machines", summary: "Stop a machine, then start it", load: machines("restart") },
   pause: { group: "Machines", summary: "Freeze a machine where it stands", load: machines("pause") },
   resume: { group: "Machines", summary: "Let a paused machine go on", load: machines("resume") },
+  kill: { group: "Machines", summary: "Send a signal to a workload", load: docker("kill") },
+  wait: { group: "Machines", summary: "Wait until machines have ended", load: docker("wait") },
+  rename: { group: "Machines", summary: "Give a machine another name", load: docker("rename") },
+  port: { group: "Machines", summary: "Where a machine's ports are reachable", load: docker("port") },
   expose: {
     group: "Machines",
     summary: "Make a machine's port reachable from outside",
@@ -33,7 +42,8 @@ export const COMMANDS = {
   ssh: { group: "Inside", summary: "Open a shell over SSH", load: () => import("./commands/ssh.ts").then((m) => m.ssh) },
   exec: { group: "Inside", summary: "Run a command without the network", load: () => import("./commands/exec.ts").then((m) => m.exec) },
   cp: { group: "Inside", summary: "Copy files in or out", load: () => import("./commands/cp.ts").then((m) => m.cp) },
-  logs: { group: "Inside", summary: "Console or workload output", load: () => import("./commands/logs.ts").then((m) => m.logs) },
+  inspect: { group: "Inside", summary: "Everything about machines or images, as JSON", load: docker("inspect") },
+  logs: { group: "Inside", summary: "What a machine prints", load: () => import("./commands/logs.ts").then((m) => m.logs) },
   "ssh-config": {
     group: "Inside",
     summary: "Configuration for ssh, scp, sftp and rsync",
@@ -64,13 +74,19 @@ export const COMMANDS = {
     summary: "Remove a snapshot",
     load: () => import("./commands/snapshots.ts").then((m) => m.snapshotRm),
   },
-  "image list": { group: "Disks and images", summary: "List images", load: () => import("./commands/images.ts").then((m) => m.imageList) },
-  "image create": {
-    group: "Disks and images",
-    summary: "Make an image from a machine",
-    load: () => import("./commands/images.ts").then((m) => m.imageCreate),
-  },
-  "image rm": { group: "Disks and images", summary: "Remove an image", load: () => import("./commands/images.ts").then((m) => m.imageRm) },
+  "image list": { group: "Disks and images", summary: "List images", load: images("image list") },
+  "image pull": { group: "Disks and images", summary: "Bring an image in from a registry", load: images("image pull") },
+  "image push": { group: "Disks and images", summary: "Send an image to a registry", load: images("image push") },
+  "image create": { group: "Disks and images", summary: "Make an image from a machine", load: images("image create") },
+  commit: { group: "Disks and images", summary: "Make an image from a machine", load: images("commit") },
+  "image tag": { group: "Disks and images", summary: "Give an image another name", load: images("image tag") },
+  "image inspect": { group: "Disks and images", summary: "Everything about an image", load: images("image inspect") },
+  "image history": { group: "Disks and images", summary: "The steps an image was made in", load: images("image history") },
+  "image save": { group: "Disks and images", summary: "Write images to an archive", load: images("image save") },
+  "image load": { group: "Disks and images", summary: "Take images in from an archive", load: images("image load") },
+  "image import": { group: "Disks and images", summary: "Make an image from a root file system", load: images("image import") },
+  "image rm": { group: "Disks and images", summary: "Remove images", load: images("image rm") },
+  "image prune": { group: "Disks and images", summary: "Remove every image that no machine uses", load: images("image prune") },
   events: { group: "System", summary: "What happened", load: () => import("./commands/events.ts").then((m) => m.events) },
   "node list": {
     group: "System",

@@ -55,6 +55,7 @@ void boot_root(int system) {
     mount_or_fail("dev", "/dev", "devtmpfs", MS_NOSUID, "mode=755");
     int console = open_file("/dev/console", O_RDWR, 0);
     for (int fd = 0; console >= 0 && fd < 3; fd++) S2(dup2, console, fd);
+    say_to_kernel = S2(dup2, open_file("/dev/kmsg", O_WRONLY, 0), 2) == 2;
     mount_or_fail("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
     mount_or_fail("sys", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
     load_modules();

@@ -5,7 +5,7 @@ u16 get16(const u8 *p) { return p[0] | p[1] << 8; }
 u32 get32(const u8 *p) { return get16(p) | (u32)get16(p + 2) << 16; }
 void put32(u8 *p, u32 v) { p[0] = v, p[1] = v >> 8, p[2] = v >> 16, p[3] = v >> 24; }
 
-static int known(u8 type) { return type >= F_EXEC && type <= F_WRITE; }
+static int known(u8 type) { return type >= F_EXEC && type <= F_KILL; }
 
 static int scan(struct parser *p, const u8 **data, usize *n) {
     while (*n) {

@@ -89,9 +89,11 @@ void sleep_ms(u32 ms) {
     struct { i64 seconds, nanoseconds; } t = {ms / 1000, (ms % 1000) * 1000000L};
     S2(nanosleep, &t, NULL);
 }
+int say_to_kernel;
 void say(const char *what, const char *name, i64 error) {
     char line[256];
     line[0] = 0;
+    if (say_to_kernel) append(line, sizeof line, "<3>");
     append(line, sizeof line, "hyperlane-init: ");
     append(line, sizeof line, what);
     if (name[0]) append(line, sizeof line, ": "), append(line, sizeof line, name);

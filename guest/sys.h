@@ -76,7 +76,9 @@ i64 read_all(int fd, void *data, usize n);
 /* Makes or replaces the file at path with these bytes. 0 or -errno. */
 i64 put_file(const char *path, int mode, const void *data, usize n);
 void sleep_ms(u32 ms);
-/* One line on the console, "hyperlane-init: what: name (errno N)". */
+/* One line on stderr, "hyperlane-init: what: name (errno N)". init's own stderr is the kernel's log, which reaches the
+ * console at once; what init writes to a terminal may still be on its way when the machine ends. */
+extern int say_to_kernel;
 void say(const char *what, const char *name, i64 error);
 
 #endif

@@ -8,6 +8,8 @@ export type Options<N extends OperationName> = {
   params?: Record<string, string>;
   query?: Record<string, string | number | boolean | undefined>;
   body?: BodyInput<N>;
+  /** Beside our own, for a live stream. */
+  headers?: Record<string, string>;
   /** Sent again with the same key, a call takes effect once. */
   idempotencyKey?: string;
 };
@@ -50,7 +52,9 @@ export function createClient({ url, token }: { url: string; token: string }): Cl
 
   function stream(name: OperationName, options: Options<OperationName>, on: StreamEvents): Promise<Stream> {
     const { promise, resolve, reject } = Promise.withResolvers<Stream>();
-    const ws = new WebSocket(address(name, options).replace(/^http/, "ws"), { headers: { authorization: `Bearer ${token}` } } as never);
+    const ws = new WebSocket(address(name, options).replace(/^http/, "ws"), {
+      headers: { ...options.headers, authorization: `Bearer ${token}` },
+    } as never);
     ws.binaryType = "nodebuffer" as never;
     let error: HyperlaneError | undefined;
     let open = false;

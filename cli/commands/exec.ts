@@ -18,8 +18,9 @@ export const exec: Command = {
   flags: {
     interactive: { type: "boolean", short: "i", help: "Pass stdin on" },
     tty: { type: "boolean", short: "t", help: "Give it a terminal" },
-    user: { type: "string", short: "u", value: "USER", help: "Run as this user (root)" },
-    workdir: { type: "string", short: "w", value: "DIR", help: "Run in this directory (/root)" },
+    user: { type: "string", short: "u", value: "USER", help: "Run as this user (the workload's, or root)" },
+    env: { type: "string", multiple: true, short: "e", value: "K=V", help: "An environment variable; may be given again" },
+    workdir: { type: "string", short: "w", value: "DIR", help: "Run in this directory (the workload's, or /root)" },
   },
   async run({ client, args, rest, flags, out }) {
     if (!rest.length) throw new HyperlaneError("USAGE", "Which command?", { hint: `Try: vps exec ${args[0]} -- uname -a` });
@@ -43,7 +44,8 @@ export const exec: Command = {
           stdin,
           rows,
           cols,
-          user: (flags.user as string) ?? "root",
+          user: flags.user as string | undefined,
+          env: flags.env === undefined ? undefined : JSON.stringify(flags.env),
           workdir: flags.workdir as string | undefined,
         },
       },

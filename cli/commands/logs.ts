@@ -1,37 +1,46 @@
-import { encodeU32, F } from "#contract/wire/frames.ts";
-import { type Command } from "#cli/command.ts";
-import type { Stream } from "#sdk/client.ts";
+import { HyperlaneError } from "#contract/errors.ts";
+import type { Command } from "#cli/command.ts";
+import { printLogs } from "#cli/session.ts";
 
 export const logs: Command = {
   name: "logs",
   usage: "vps logs NAME",
-  summary: "A machine's console, or its workload's output",
-  examples: ["vps logs api-prod", "vps logs -f api-prod --workload", "vps logs api-prod --tail 50"],
+  summary: "What a machine's workload prints, or its console where it runs a whole system",
+  examples: ["vps logs api-prod", "vps logs -f web", "vps logs -t --since 10m web", "vps logs api-prod --workload --tail 50"],
   args: [1, 1],
   complete: "machine",
   flags: {
-    follow: { type: "boolean", short: "f", help: "Go on as more comes" },
-    workload: { type: "boolean", help: "The workload (its journal) instead of the console" },
-    tail: { type: "string", value: "N", help: "Only the last N lines (1000)" },
+    follow: { type: "boolean", short: "f", help: "Go on as more comes, until it ends" },
+    timestamps: { type: "boolean", short: "t", help: "Say when each line was printed" },
+    since: { type: "string", value: "TIME", help: "Only from then on: 10m, 2h, or 2026-11-21T10:00:00Z" },
+    until: { type: "string", value: "TIME", help: "Only before then" },
+    tail: { type: "string", short: "n", value: "N", help: "Only the last N lines" },
+    console: { type: "boolean", help: "The console instead of the workload" },
+    workload: { type: "boolean", help: "The workload (a system's journal) instead of the console" },
   },
   async run({ client, args, flags, out }) {
-    const done = Promise.withResolvers<number>();
-    const stream: Stream = await client().stream(
-      "machineLogs",
-      {
-        params: { machine: args[0]! },
-        query: { follow: flags.follow === true, source: flags.workload ? "workload" : "console", tail: (flags.tail as string) ?? "1000" },
-      },
-      {
-        message(type, payload) {
-          if (type === F.STDOUT) {
-            out.raw(payload);
-            stream?.send(F.CREDIT, encodeU32(payload.length));
-          } else if (type === F.EXIT) done.resolve(0);
-        },
-        close: (error) => (error ? done.reject(error) : done.resolve(0)),
-      },
-    );
-    return await done.promise.finally(() => stream.close());
+    const source = flags.workload ? "workload" : flags.console ? "console" : undefined;
+    const [since, until] = [time("since", flags.since), time("until", flags.until)];
+    const tail = flags.tail === "all" ? undefined : (flags.tail as string | undefined);
+    await printLogs(client(), args[0]!, out, {
+      follow: flags.follow === true,
+      timestamps: flags.timestamps === true,
+      ...(source && { source }),
+      ...(tail !== undefined && { tail }),
+      ...(since !== undefined && { since }),
+      ...(until !== undefined && { until }),
+    });
   },
 };
+
+const UNITS: Record<string, number> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** Unix milliseconds: a time, seconds since 1970, or how long ago. */
+function time(flag: string, value: unknown): number | undefined {
+  if (typeof value !== "string") return undefined;
+  const ago = [...value.matchAll(/(\d+(?:\.\d+)?)([smhd])/g)];
+  if (ago.length && ago.map((m) => m[0]).join("") === value) return Date.now() - ago.reduce((n, m) => n + Number(m[1]) * UNITS[m[2]!]!, 0);
+  const at = /^\d+(\.\d+)?$/.test(value) ? Number(value) * 1000 : Date.parse(value);
+  if (!Number.isNaN(at)) return at;
+  throw new HyperlaneError("INVALID", `--${flag} must be like 10m, 2h or 2026-11-21T10:00:00Z, not "${value}".`, { field: flag });
+}

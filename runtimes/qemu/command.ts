@@ -34,6 +34,8 @@ export function kernelCommandLine(spec: Pick<VmSpec, "tscKhz" | "init">): string
     "random.trust_cpu=on",
     "reboot=t",
     "panic=1",
+    // init reports through the kernel's log, which would else drop all but a few lines.
+    "printk.devkmsg=on",
     "systemd.show_status=0",
     // The kernel hands what it does not know on to init, as its environment.
     ...(spec.init === null ? [] : [`SYSTEM=${spec.init}`]),

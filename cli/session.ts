@@ -1,0 +1,93 @@
+/** A workload in the foreground: what it prints, what is typed, signals passed on, and its exit code as ours. */
+import { HyperlaneError } from "#contract/errors.ts";
+import type { Machine } from "#contract/resources/machine.ts";
+import { encodeResize, encodeU32, F } from "#contract/wire/frames.ts";
+import type { Client, Stream } from "#sdk/client.ts";
+import { createPump } from "#cli/commands/exec.ts";
+import type { Output } from "#cli/render/output.ts";
+import { makeRaw } from "#cli/terminal.ts";
+
+type Wants = { stdin: boolean; tty: boolean };
+type Logs = { follow: boolean; source?: "console" | "workload"; tail?: string; since?: number; until?: number; timestamps?: boolean };
+
+/** Prints a log to its end: stdout to stdout, stderr to stderr. */
+export async function printLogs(client: Client, machine: string, out: Output, query: Logs): Promise<void> {
+  const done = Promise.withResolvers<void>();
+  const stream: Stream = await client.stream(
+    "machineLogs",
+    { params: { machine }, query },
+    {
+      message(type, payload) {
+        if (type === F.EXIT) return done.resolve();
+        if (type !== F.STDOUT && type !== F.STDERR) return;
+        (type === F.STDOUT ? out.raw : out.rawError)(payload);
+        stream?.send(F.CREDIT, encodeU32(payload.length));
+      },
+      close: (error) => (error ? done.reject(error) : done.resolve()),
+    },
+  );
+  await done.promise.finally(() => stream.close());
+}
+
+/** started: a machine that runs or has run. Its exit code, once it has ended. */
+export async function follow(client: Client, started: Machine, out: Output, { stdin, tty }: Wants): Promise<number> {
+  const input = stdin && started.state === "running" ? await attach(client, started.id) : undefined;
+  const raw = tty && input ? makeRaw() : undefined;
+  const ignore = passSignals(client, started, out);
+  try {
+    await printLogs(client, started.id, out, { follow: true });
+  } finally {
+    ignore();
+    raw?.restore();
+    input?.close();
+  }
+  return await exitCodeOf(client, started.id);
+}
+
+async function attach(client: Client, machine: string): Promise<Stream | undefined> {
+  const pump = createPump();
+  const { rows = 0, columns: cols = 0 } = process.stdout.isTTY ? process.stdout : {};
+  const stream = await client.stream(
+    "machineAttach",
+    { params: { machine }, query: { rows, cols } },
+    {
+      message: (type, payload) => void (type === F.CREDIT_BACK && pump.credit(payload.readUInt32LE(0))),
+      close: () => {},
+    },
+  );
+  pump.start(stream);
+  process.stdout.on("resize", () => stream.send(F.RESIZE, encodeResize(process.stdout.rows || 24, process.stdout.columns || 80)));
+  return stream;
+}
+
+/** Ctrl-C goes to the workload; one that takes no notice is stopped at the second, and left alone at the third. */
+function passSignals(client: Client, machine: Machine, out: Output): () => void {
+  let interrupts = 0;
+  const params = { machine: machine.id };
+  const send = (signal: string): void => void client.killMachine({ params, body: { signal } }).catch(() => {});
+  const onInterrupt = (): void => {
+    interrupts++;
+    if (interrupts === 1) return send("INT");
+    if (interrupts === 2) {
+      out.note(`Stopping ${machine.name}. Ctrl-C once more leaves it to itself.`);
+      return void client.stopMachine({ params }).catch(() => {});
+    }
+    out.note(`Left to itself: \`vps show ${machine.name}\` tells how far it is.`);
+    process.exit(130);
+  };
+  const onTerminate = (): void => send("TERM");
+  const onHangUp = (): void => send("HUP");
+  process.on("SIGINT", onInterrupt).on("SIGTERM", onTerminate).on("SIGHUP", onHangUp);
+  return () => void process.off("SIGINT", onInterrupt).off("SIGTERM", onTerminate).off("SIGHUP", onHangUp);
+}
+
+async function exitCodeOf(client: Client, id: string): Promise<number> {
+  for (const deadline = Date.now() + 30_000; Date.now() < deadline; await Bun.sleep(20)) {
+    const m = await client.getMachine({ params: { machine: id } });
+    if (m.state === "failed") throw new HyperlaneError("FAILED", `"${m.name}" failed: ${m.reason ?? "no reason was given"}.`);
+    if (m.observed?.epoch !== m.epoch) continue;
+    if (m.observed.exitCode !== null) return m.observed.exitCode;
+    if (m.state === "stopped") return m.observed.exit === "panicked" || m.observed.exit === "crashed" ? 125 : 0;
+  }
+  throw new HyperlaneError("TIMEOUT", "Its exit code did not become known.");
+}
