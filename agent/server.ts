@@ -169,7 +169,7 @@ async function commit(deps: Deps, call: ServerWritableStream<{ machine: string }
     if (!lane) throw new HyperlaneError("NOT_FOUND", "This machine is not on this node.");
     for await (const bytes of lane.commit(deps.workDir)) {
       if (call.cancelled) return;
-      if (!call.write(bytes)) await new Promise((done) => call.once("drain", done).once("cancelled", done));
+      if (!call.write(Buffer.from(bytes))) await new Promise((done) => call.once("drain", done).once("cancelled", done));
     }
     call.end();
   } catch (thrown) {

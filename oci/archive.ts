@@ -9,6 +9,7 @@ import { extract, pack, type Header } from "tar-stream";
 import { HyperlaneError } from "#contract/errors.ts";
 import { Index, Manifest, MANIFEST_MAX_BYTES, MEDIA, type Descriptor } from "#contract/oci/manifest.ts";
 import { familiarRepository, parseReference, type Reference } from "#contract/oci/reference.ts";
+import { through } from "./through.ts";
 import { digestOf } from "./blobs.ts";
 import type { Registry } from "./client.ts";
 
@@ -168,7 +169,7 @@ async function* unpacked(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint
     yield* { [Symbol.asyncIterator]: () => pieces };
   })();
   if (first.value[0] !== 0x1f || first.value[1] !== 0x8b) return yield* all;
-  yield* Readable.from(all).pipe(createGunzip()) as AsyncIterable<Buffer>;
+  yield* through(all, createGunzip());
 }
 
 /** JSON documents are kept, everything else is passed on. */
@@ -193,7 +194,7 @@ async function storeLayer(registry: Registry, repository: string, body: AsyncIte
       yield bytes;
     }
   })();
-  const stored = await registry.putStream(repository, gzip ? (Readable.from(hashed).pipe(createGzip({ level: 4 })) as AsyncIterable<Uint8Array>) : hashed);
+  const stored = await registry.putStream(repository, gzip ? through(hashed, createGzip({ level: 4 })) : hashed);
   return { stored, diffId: `sha256:${hash.digest("hex")}`, packed: gzip };
 }
 

@@ -4,7 +4,7 @@
  * without devices, set-uid or execution; nothing in it is followed.
  */
 import { dlopen, FFIType } from "bun:ffi";
-import { lstatSync, mkdirSync, readdirSync, rmSync, writeFileSync, type Dirent } from "node:fs";
+import { lstatSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { run, runStreaming } from "#agent/host/run.ts";
 
 /** Of the machine and not of what was made in it. */
@@ -44,17 +44,18 @@ function listUpper(upper: string): { kept: string[]; gone: string[] } {
   const kept: string[] = [];
   const gone: string[] = [];
   const visit = (path: string): void => {
-    for (const entry of readdirSync(Buffer.from(`${upper}/${path}`, "latin1"), { withFileTypes: true, encoding: "buffer" }) as unknown as Dirent<Buffer>[]) {
-      const name = Buffer.from(entry.name).toString("latin1");
+    for (const raw of readdirSync(Buffer.from(`${upper}/${path}`, "latin1"), { encoding: "buffer" })) {
+      const name = raw.toString("latin1");
       const at = path ? `${path}/${name}` : name;
       if (EXCLUDED.includes(at)) continue;
       const full = Buffer.from(`${upper}/${at}`, "latin1");
-      if (entry.isCharacterDevice() && lstatSync(full).rdev === 0) {
+      const stat = lstatSync(full);
+      if (stat.isCharacterDevice() && stat.rdev === 0) {
         gone.push(path ? `${path}/.wh.${name}` : `.wh.${name}`);
         continue;
       }
       kept.push(at);
-      if (!entry.isDirectory()) continue;
+      if (!stat.isDirectory()) continue;
       if (isOpaque(full)) gone.push(`${at}/.wh..wh..opq`);
       visit(at);
     }

@@ -4,7 +4,6 @@
  */
 import { createReadStream } from "node:fs";
 import { createGzip } from "node:zlib";
-import { Readable } from "node:stream";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { MEDIA, type Manifest } from "#contract/oci/manifest.ts";
 import { parseReference, type Reference } from "#contract/oci/reference.ts";
@@ -12,6 +11,7 @@ import type { ImageHead } from "#contract/wire/agent.ts";
 import type { NewEvent, State } from "#control/model/state.ts";
 import { createRegistry, type Credentials, type Registry } from "#oci/client.ts";
 import type { Blobs } from "#oci/blobs.ts";
+import { through } from "#oci/through.ts";
 import { blobsOf, createTransfers, endpointsOf, loadImage, type OnProgress } from "#oci/transfer.ts";
 import { describeTarget, reachable } from "./catalog.ts";
 
@@ -86,7 +86,7 @@ export function createMover(deps: Deps) {
           yield bytes;
         }
       };
-      for await (const bytes of Readable.from(tar()).pipe(createGzip({ level: 1 })) as AsyncIterable<Buffer>) {
+      for await (const bytes of through(tar(), createGzip({ level: 1 }))) {
         packed.update(bytes);
         coming.write(bytes);
       }

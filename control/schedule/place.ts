@@ -1,7 +1,7 @@
 /**
- * Placement: which node takes a machine. Deterministic and in one pass: of the nodes where it fits without
- * overcommit, the one with the largest share of RAM left free; then the smaller id. A placed machine holds its
- * share whatever its power, so that starting a stopped one never fails for lack of room.
+ * Placement: which node takes a machine. Deterministic and in one pass: of the nodes where it fits, the one with the
+ * largest share of RAM left free; then the smaller id. A placed machine holds its share whatever its power, so that
+ * starting a stopped one never fails for lack of room.
  */
 import type { Node } from "#contract/resources/other.ts";
 import type { MachineSpec } from "#contract/resources/machine.ts";
@@ -42,12 +42,17 @@ export function place(spec: MachineSpec, nodes: Iterable<Node>, usage: Map<strin
   return { node: best.node.id, slot: firstFree(usage.get(best.node.id)?.slots) };
 }
 
+/** CPUs are shared by turns, so they are promised several times over; RAM and disk are not. */
+export const CPU_OVERCOMMIT = 8;
+
 /** null when the machine fits beside what the node already holds. */
 export function whyNot(spec: MachineSpec, node: Node, usage: Usage | undefined): string | null {
   const s = node.status;
   if (!node.connected || !s) return "not connected";
   const used = usage ?? { cpu: 0, memoryMib: 0, diskMib: 0 };
-  if (used.cpu + spec.cpu > s.cpu) return `${spec.cpu} CPU asked, ${s.cpu - used.cpu} of ${s.cpu} free`;
+  if (spec.cpu > s.cpu) return `${spec.cpu} CPU asked, and it has ${s.cpu}`;
+  const promised = s.cpu * CPU_OVERCOMMIT;
+  if (used.cpu + spec.cpu > promised) return `${spec.cpu} CPU asked, ${promised - used.cpu} of ${promised} (${s.cpu}, each promised ${CPU_OVERCOMMIT} times) free`;
   if (used.memoryMib + spec.memoryMib > s.memoryMib)
     return `${formatMib(spec.memoryMib)} RAM asked, ${size(s.memoryMib - used.memoryMib)} of ${formatMib(s.memoryMib)} free`;
   if (used.diskMib + spec.diskMib > s.diskMib)
