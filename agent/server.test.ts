@@ -18,8 +18,9 @@ beforeAll(async () => {
     {
       node: "n-1",
       lanes: createFakeLanes(host, wallClock, () => 1) as never,
-      images: {} as never,
+      images: { onArrival: () => () => {} } as never,
       logsDir: "/",
+      workDir: "/",
       status,
       tls,
       log: () => {},

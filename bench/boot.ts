@@ -57,10 +57,11 @@ async function ofLibvirt(dir: string, kvm: boolean): Promise<number> {
   const from = performance.now();
   await sh(["virsh", "create", `${dir}/domain.xml`]);
   const { promise, resolve } = Promise.withResolvers<void>();
-  const desired = { name: "bench-boot", id: "m-bench", slot: 50_000, spec: MachineSpec.parse({}) } as Parameters<typeof guestConfig>[0];
+  const desired = { name: "bench-boot", id: "m-bench", slot: 50_000, spec: MachineSpec.parse({}), workload: { kind: "system", init: "/sbin/init" } } as Parameters<typeof guestConfig>[0];
   const network = { bridge: "hyperlane0", subnet4: "10.77.0.0/16", prefix6: "fd00:1:2:3" };
   const link = openGuest(socket, {
     config: () => guestConfig(desired, identity, network),
+    workload: () => null,
     onUp: resolve,
     log: (line) => void process.stderr.write(`${line}\n`),
   });
@@ -73,7 +74,7 @@ async function ofLibvirt(dir: string, kvm: boolean): Promise<number> {
 
 function domain(dir: string, socket: string, kvm: boolean): string {
   return `<domain type="${kvm ? "kvm" : "qemu"}"><name>bench-boot</name><memory unit="MiB">512</memory><vcpu>1</vcpu>
-<os><type arch="x86_64" machine="q35">hvm</type><kernel>${guest}/vmlinux</kernel><initrd>${guest}/initramfs</initrd><cmdline>${kernelCommandLine({ tscKhz: 0 })}</cmdline></os>
+<os><type arch="x86_64" machine="q35">hvm</type><kernel>${guest}/vmlinux</kernel><initrd>${guest}/initramfs</initrd><cmdline>${kernelCommandLine({ tscKhz: 0, init: "/sbin/init" })}</cmdline></os>
 <features><acpi/></features><cpu mode="${kvm ? "host-passthrough" : "maximum"}"/><on_poweroff>destroy</on_poweroff>
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
 <disk type="file" device="disk"><driver name="qemu" type="raw"/><source file="${guest}/debian-12.erofs"/><target dev="vda" bus="virtio"/><readonly/></disk>

@@ -11,6 +11,7 @@ import { openStore } from "#control/store/store.ts";
 import { createClient } from "#sdk/client.ts";
 import { ROOT } from "#scripts/sh.ts";
 import { median, report, type Measure } from "./report.ts";
+import { FAKE_MACHINE_IMAGE } from "#tests/fake/host.ts";
 
 const PRESENT = 10_000;
 const MEASURED = 6_000;
@@ -114,6 +115,7 @@ async function log(): Promise<Measure[]> {
       revision: 0,
       epoch: 1,
       exit: null,
+      exitCode: null,
       reason: null,
       steps: [],
       pid: 1,
@@ -122,14 +124,13 @@ async function log(): Promise<Measure[]> {
       accelerator: "kvm",
       snapshots: {},
       restoredEpoch: 0,
-      images: {},
     };
     const ids = Array.from({ length: PRESENT }, (_, i) => `m-${String(i).padStart(12, "0")}`);
     for (let at = 0; at < PRESENT; at += 1000)
       await add(
         ids
           .slice(at, at + 1000)
-          .map((id) => ({ type: "v1.MachineRequested", subject: id, actor: "b", data: { name: id, labels: {}, spec } })),
+          .map((id) => ({ type: "v1.MachineRequested", subject: id, actor: "b", data: { name: id, labels: {}, spec, image: FAKE_MACHINE_IMAGE, exposures: [] } })),
       );
     for (let at = 0; at < PRESENT; at += 1000)
       await add(

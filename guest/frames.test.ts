@@ -40,7 +40,7 @@ test("host to guest: both ends agree on every vector", async () => {
       type: F.EXEC,
       payload: encodeExec({
         argv: ["sh", "-c", "echo ä"],
-        env: { A: "b=c" },
+        env: ["A=b=c"],
         workdir: "/root",
         user: "root",
         tty: true,

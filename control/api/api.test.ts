@@ -1,4 +1,4 @@
-import { beforeEach, expect, test } from "bun:test";
+import { afterAll, beforeEach, expect, test } from "bun:test";
 import fc from "fast-check";
 import { ERRORS, isErrorCode } from "#contract/errors.ts";
 import { isMutation, OPERATION_NAMES, OPERATIONS, pathOf, type Operation, type OperationName } from "#contract/operations.ts";
@@ -9,6 +9,11 @@ import { openStore, type Store } from "#control/store/store.ts";
 import { admit, call, HANDLERS, type Incoming } from "./call.ts";
 import type { Deps } from "./handler.ts";
 import { openapiDocument } from "./openapi.ts";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { describeTarget } from "#control/images/catalog.ts";
+import { createMover } from "#control/images/mover.ts";
+import { openBlobs } from "#oci/blobs.ts";
 
 const ssh = createSshCa(generateSshCaKeys(), Date.now);
 const [admin, viewer, revoked] = [createSecret(), createSecret(), createSecret()];
@@ -29,6 +34,7 @@ beforeEach(async () => {
     token("admin", "admin", admin.hash),
     token("viewer", "viewer", viewer.hash),
     token("gone", "admin", revoked.hash),
+    { type: "v1.ImageStored", subject: "i-debian", actor: "init", data: { name: "debian:12", ...describeTarget(blobs, anImage()) } },
     { type: "v1.TokenRemoved", subject: "t-gone", actor: "init", data: {} },
   ]);
   deps = {
@@ -38,9 +44,37 @@ beforeEach(async () => {
     startedAt: 0,
     now: Date.now,
     newId,
-    connections: { stats: () => Promise.reject(new Error("no node here")) } as never,
+    connections: { stats: () => Promise.reject(new Error("no node here")), signal: () => Promise.reject(new Error("no node here")) } as never,
+    images: createMover({
+      blobs,
+      state: () => store.state,
+      append: (events) => store.append(events),
+      newId,
+      agents: {} as never,
+      registries: { mirrors: {}, insecure: [] },
+      log,
+    }),
   };
 });
+
+const dir = mkdtempSync(`${tmpdir()}/hl-api-`);
+const blobs = openBlobs(dir);
+afterAll(() => rmSync(dir, { recursive: true }));
+
+/** An image of no layers that boots a system; its manifest's digest. */
+function anImage(): string {
+  const part = (mediaType: string, value: object) => {
+    const bytes = Buffer.from(JSON.stringify(value));
+    return { mediaType, digest: blobs.put(bytes), size: bytes.length };
+  };
+  const config = part("application/vnd.oci.image.config.v1+json", {
+    architecture: "amd64",
+    os: "linux",
+    config: { Cmd: ["/sbin/init"] },
+    rootfs: { type: "layers", diff_ids: [] },
+  });
+  return part("", { schemaVersion: 2, mediaType: "application/vnd.oci.image.manifest.v1+json", config, layers: [] }).digest;
+}
 
 const log = (line: string): void => void logged.push(line);
 async function ask(method: string, path: string, body?: unknown, more: Partial<Incoming> = {}) {

@@ -2,6 +2,8 @@ import { expect, test } from "bun:test";
 import { MachineSpec, type Observed } from "#contract/resources/machine.ts";
 import { canBecome, MACHINE_STATES } from "#contract/resources/states.ts";
 import { emptyState, reduce, type NewEvent, type State, type StoredEvent } from "#control/model/state.ts";
+import { FAKE_IMAGE, FAKE_MACHINE_IMAGE } from "#tests/fake/host.ts";
+import { CPU_OVERCOMMIT } from "#control/schedule/place.ts";
 import { backoffMs, MAX_ATTEMPTS, plan } from "./plan.ts";
 
 const status = {
@@ -15,13 +17,14 @@ const status = {
   acceleratorReason: "",
   storage: "sparse" as const,
   runtimes: ["qemu"],
-  images: [],
+  images: [{ rootfs: FAKE_IMAGE.rootfs, bytes: 1 }],
 };
 const seen: Observed = {
   phase: "running",
   revision: 0,
   epoch: 1,
   exit: null,
+  exitCode: null,
   reason: null,
   steps: [],
   pid: 1,
@@ -30,7 +33,6 @@ const seen: Observed = {
   accelerator: "tcg",
   snapshots: {},
   restoredEpoch: 0,
-  images: {},
 };
 
 function world() {
@@ -55,7 +57,7 @@ function world() {
     settle,
     wait: (ms: number) => void (now += ms),
     up: (id = "m-1", spec = {}) =>
-      append({ type: "v1.MachineRequested", subject: id, actor: "t", data: { name: id, labels: {}, spec: MachineSpec.parse(spec) } }),
+      append({ type: "v1.MachineRequested", subject: id, actor: "t", data: { name: id, labels: {}, spec: MachineSpec.parse(spec), image: FAKE_MACHINE_IMAGE, exposures: [] } }),
     machine: (id = "m-1") => state.machine.get(id)!,
     observe: (change: Partial<Observed>, id = "m-1") =>
       append({
@@ -77,16 +79,27 @@ test("a requested machine is placed and its document sent; once it runs, nothing
   expect(w.settle()).toEqual([]);
 });
 
-test("no overcommit: what does not fit waits, with the reason, and goes on when there is room", () => {
+test("no overcommit of RAM: what does not fit waits, with the reason, and goes on when there is room", () => {
   const w = world();
-  w.up("m-1", { cpu: 3 });
-  w.up("m-2", { cpu: 2 });
+  w.up("m-1", { memoryMib: 3072 });
+  w.up("m-2", { memoryMib: 2048 });
   w.settle();
-  expect(w.machine("m-2").reason).toBe("No node takes it. one: 2 CPU asked, 1 of 4 free");
+  expect(w.machine("m-2").reason).toBe("No node takes it. one: 2G RAM asked, 1G of 4G free");
   w.append({ type: "v1.MachineDestroyRequested", subject: "m-1", actor: "t", data: {} });
   w.observe({ phase: "absent" }, "m-1");
   w.settle();
   expect(w.machine("m-2").node).toBe("n-1");
+});
+
+test("CPUs are promised several times over, but no machine gets more than there are", () => {
+  const w = world();
+  for (let i = 0; i < CPU_OVERCOMMIT; i++) w.up(`m-${i}`, { cpu: 4, memoryMib: 128 });
+  w.up("m-one-more", { cpu: 1, memoryMib: 128 });
+  w.up("m-large", { cpu: 5, memoryMib: 128 });
+  w.settle();
+  expect([...w.state.machine.values()].filter((m) => m.node !== null).length).toBe(CPU_OVERCOMMIT);
+  expect(w.machine("m-one-more").reason).toBe("No node takes it. one: 1 CPU asked, 0 of 32 (4, each promised 8 times) free");
+  expect(w.machine("m-large").reason).toBe("No node takes it. one: 5 CPU asked, and it has 4");
 });
 
 test("a crash is retried with back-off, a bounded number of times, then it is a failure with its reason", () => {
@@ -131,8 +144,57 @@ test("a change of a running machine waits for its next start, and says so until 
   w.up();
   w.settle();
   w.observe({});
-  w.append({ type: "v1.MachineSpecChanged", subject: "m-1", actor: "t", data: { spec: MachineSpec.parse({ cpu: 2 }), labels: {} } });
+  w.append({ type: "v1.MachineSpecChanged", subject: "m-1", actor: "t", data: { spec: MachineSpec.parse({ cpu: 2 }), labels: {}, image: FAKE_MACHINE_IMAGE } });
   expect([w.machine().needsRestart, w.machine().state]).toEqual([true, "running"]);
   w.append({ type: "v1.MachinePowerRequested", subject: "m-1", actor: "t", data: { power: "running", epoch: 2 } });
   expect(w.machine().needsRestart).toBe(false);
+});
+
+test("what a node lacks is sent to it until it has it, and what nobody needs is removed there", () => {
+  const w = world();
+  w.append({ type: "v1.NodeObserved", subject: "n-1", actor: "t", data: { status: { ...status, images: [{ rootfs: "f".repeat(64), bytes: 1 }] } } });
+  w.up();
+  const kinds = w.settle().map((a) => a.kind);
+  expect(kinds.sort()).toEqual(["apply", "removeImage", "sendImage"]);
+  w.append({ type: "v1.NodeObserved", subject: "n-1", actor: "t", data: { status } });
+  expect(w.settle().map((a) => a.kind)).toEqual(["apply"]);
+});
+
+/** What becomes of a machine whose workload ended: [state, starts again]. */
+function afterEnd(restart: string, change: Partial<Observed>, times = 1): [string, boolean] {
+  const w = world();
+  w.up("m-1", { restart });
+  w.settle();
+  for (let i = 0; i < times; i++) {
+    w.observe({});
+    w.observe({ phase: "exited", exit: "exited", exitCode: 0, reason: "ended", ...change });
+    w.settle();
+    if (i < times - 1) (w.wait(120_000), w.settle());
+  }
+  return [w.machine().state, w.machine().retryAt !== null];
+}
+
+test("restart policies, in Docker's words", () => {
+  expect(afterEnd("no", { exitCode: 3 })).toEqual(["stopped", false]);
+  expect(afterEnd("on-failure", { exitCode: 0 })).toEqual(["stopped", false]);
+  expect(afterEnd("on-failure", { exitCode: 3 })).toEqual(["provisioning", true]);
+  expect(afterEnd("on-failure:2", { exitCode: 3 }, 2)).toEqual(["provisioning", true]);
+  expect(afterEnd("on-failure:2", { exitCode: 3 }, 3)).toEqual(["stopped", false]);
+  expect(afterEnd("on-failure", { exit: "out-of-memory", exitCode: 137 })).toEqual(["provisioning", true]);
+  for (const policy of ["always", "unless-stopped"]) expect(afterEnd(policy, { exitCode: 0 }, 20)).toEqual(["provisioning", true]);
+  expect(afterEnd("no", { exit: "host-rebooted", exitCode: null })).toEqual(["stopped", false]);
+  expect(afterEnd("no", { exit: "panicked", exitCode: null })).toEqual(["failed", false]);
+});
+
+test("a machine that removes itself is there a little longer than its workload", () => {
+  const w = world();
+  w.up("m-1", { restart: "no", autoRemove: true });
+  w.settle();
+  w.observe({});
+  w.observe({ phase: "exited", exit: "exited", exitCode: 0, reason: "ended" });
+  w.settle();
+  expect([w.machine().state, w.machine().destroying]).toEqual(["stopped", false]);
+  w.wait(10_001);
+  w.settle();
+  expect(w.machine().destroying).toBe(true);
 });

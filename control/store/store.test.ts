@@ -5,13 +5,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MachineSpec } from "#contract/resources/machine.ts";
 import type { NewEvent } from "#control/model/state.ts";
+import { FAKE_MACHINE_IMAGE } from "#tests/fake/host.ts";
 import { openStore } from "./store.ts";
 
 const requested = (n: number): NewEvent => ({
   type: "v1.MachineRequested",
   subject: `m-${n}`,
   actor: "t",
-  data: { name: `vm${n}`, labels: {}, spec: MachineSpec.parse({}) },
+  data: { name: `vm${n}`, labels: {}, spec: MachineSpec.parse({}), image: FAKE_MACHINE_IMAGE, exposures: [] },
 });
 
 function withFile(run: (path: string) => Promise<void>): Promise<void> {

@@ -10,13 +10,13 @@ const WRITE = process.env.GOLDEN === "write";
 type Line = { group: string; marks: string; words: string };
 const lines = parse(readFileSync(`${import.meta.dirname}/lines.txt`, "utf8"));
 /** Commands that need a machine that is more than pretended: tests/e2e runs them. */
-const ELSEWHERE = ["ssh-proxy", "doctor"];
+const ELSEWHERE = ["ssh-proxy", "doctor", "image push", "wait"];
 
 let control: FakeControl;
 let dir: string;
 beforeAll(async () => {
   control = await startFakeControl();
-  await control.client.createMachine({ body: { name: "fail-boot-1", spec: { restart: "never" } } });
+  await control.client.createMachine({ body: { name: "fail-boot-1", spec: { restart: "no" } } });
   dir = mkdtempSync(`${tmpdir()}/hl-golden-`);
 });
 afterAll(() => {
@@ -72,7 +72,6 @@ async function onTerminal(words: string, more: Record<string, string> = {}): Pro
 function settle(text: string): string {
   return text
     .replace(/\b([msint])-[a-z2-7]{12}\b/g, "$1-ID")
-    .replace(/\bi-d{12}-n-ID/g, "i-ID")
     .replace(/hl_[\w-]{43}/g, "hl_SECRET")
     .replace(/127\.0\.0\.1:\d+/g, "127.0.0.1:PORT")
     .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "TIME")
@@ -80,8 +79,13 @@ function settle(text: string): string {
     .replace(/("(?:revision|pid)": )\d+/g, "$10")
     .replace(/\(\d+\.\ds\)/g, "(0.1s)")
     .replace(/\b\d+s( ago)?$/gm, "0s$1")
+    .replace(/\b\d+s ago +/g, "0s ago  ")
+    .replace(/\bUp \d+s +/g, "Up 0s  ")
+    .replace(/\b(CREATED|STATUS) +/g, "$1  ")
     .replace(/[0-9a-f]{64}/g, "DIGEST")
-    .replace(/\b[0-9a-f]{12}(?=  0s$)/gm, "DIGEST")
+    .replace(/\b[0-9a-f]{12}(?=  \d+s$)/gm, "DIGEST")
+    .replace(/\b\d+(\.\d)? (B|kB)\b/g, "SIZE")
+    .replace(/"(bytes|size)": \d+/g, '"$1": 0')
     .replaceAll(dir, "DIR");
 }
 

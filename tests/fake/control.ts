@@ -1,11 +1,14 @@
 /** The real control plane, whole (API, log, gRPC), in this process, with one pretended node behind a real agent server. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
+import { Readable } from "node:stream";
 import { startAgentServer } from "#agent/server.ts";
 import { initControl } from "#control/init.ts";
 import { runControl, wallClock } from "#control/main.ts";
+import { importRootfs } from "#oci/archive.ts";
+import { createRegistry } from "#oci/client.ts";
 import { createClient, type Client } from "#sdk/client.ts";
-import { createFakeHost, createFakeLanes, fakeStatus, type FakeHost } from "./host.ts";
+import { createFakeHost, createFakeImages, createFakeLanes, fakeStatus, type FakeHost } from "./host.ts";
 
 export type FakeControl = {
   url: string;
@@ -27,13 +30,13 @@ export async function startFakeControl({
   const made = await initControl({ dir, port: freePorts(), nodeName: "node-1" });
   const host = createFakeHost();
   const lanes = createFakeLanes(host, wallClock, () => stepMs);
-  const images = { remove: (name: string) => void host.images.delete(name) };
   const agent = await startAgentServer(
     {
       node: made.node,
       lanes: lanes as never,
-      images: images as never,
+      images: createFakeImages(host) as never,
       logsDir: dir,
+      workDir: dir,
       status: () => fakeStatus(host, { cpu, memoryMib, diskMib }),
       tls: made.tls,
       log,
@@ -43,7 +46,9 @@ export async function startFakeControl({
   const control = await runControl(dir, "0.1.0", log);
   const url = `http://127.0.0.1:${control.port}`;
   const client = createClient({ url, token: made.secret! });
-  while (!(await client.listNodes()).items[0]?.connected || !(await client.listImages()).items.length) await Bun.sleep(10);
+  const registry = createRegistry({ base: url, credentials: { username: "test", password: made.secret! }, push: true });
+  await importRootfs(registry, Readable.from([Buffer.alloc(1024)]), "debian:12", { Cmd: ["/sbin/init"] });
+  while (!(await client.listNodes()).items[0]?.connected) await Bun.sleep(10);
   return {
     url,
     token: made.secret!,

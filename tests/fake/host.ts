@@ -9,7 +9,7 @@ import type { NodeStatus } from "#contract/resources/other.ts";
 import type { Desired } from "#contract/wire/agent.ts";
 
 type Process = { pid: number; epoch: number; cpu: number; memoryMib: number; paused: boolean };
-type FakeRecord = Pick<Observed, "phase" | "epoch" | "exit" | "reason" | "steps" | "snapshots" | "images" | "restoredEpoch"> & {
+type FakeRecord = Pick<Observed, "phase" | "epoch" | "exit" | "reason" | "steps" | "snapshots" | "exitCode" | "restoredEpoch"> & {
   desired: Desired;
   pid: number | null;
   stopping: boolean;
@@ -21,7 +21,8 @@ export type FakeHost = {
   processes: Map<string, Process>;
   ends: Map<string, "powered-off" | "crashed" | "host-rebooted">;
   starts: Map<string, number>;
-  images: Map<string, { digest: string; bytes: number }>;
+  /** File systems of images, by their ids. */
+  images: Set<string>;
   nextPid: number;
 };
 export type FakeLanes = ReturnType<typeof createFakeLanes>;
@@ -32,7 +33,7 @@ export function createFakeHost(): FakeHost {
     processes: new Map(),
     ends: new Map(),
     starts: new Map(),
-    images: new Map([["debian:12", { digest: "d".repeat(64), bytes: 100 * 2 ** 20 }]]),
+    images: new Set(),
     nextPid: 1000,
   };
 }
@@ -47,7 +48,7 @@ export function fakeStatus(host: FakeHost, size: { cpu: number; memoryMib: numbe
     acceleratorReason: "machines are only pretended",
     storage: "sparse",
     runtimes: ["fake"],
-    images: [...host.images].map(([name, i]) => ({ name, ...i })),
+    images: [...host.images].map((rootfs) => ({ rootfs, bytes: 100 * 2 ** 20 })),
   };
 }
 
@@ -57,13 +58,45 @@ function fresh(desired: Desired): FakeRecord {
     phase: "stopped",
     epoch: 0,
     exit: null,
+    exitCode: null,
     reason: null,
     steps: [],
     snapshots: {},
-    images: {},
     restoredEpoch: 0,
     pid: null,
     stopping: false,
+  };
+}
+
+/** The image every pretended node can make machines from: as the log keeps it. */
+export const FAKE_IMAGE = {
+  name: "debian:12",
+  digest: `sha256:${"d".repeat(64)}`,
+  target: `sha256:${"d".repeat(64)}`,
+  rootfs: "e".repeat(64),
+  platform: "linux/amd64",
+  bytes: 100 * 2 ** 20,
+  run: { entrypoint: [], cmd: ["/sbin/init"], env: [], user: "", workdir: "", stopSignal: "", ports: [], volumes: [] },
+};
+
+/** And as a machine keeps it. */
+export const FAKE_MACHINE_IMAGE = { digest: FAKE_IMAGE.digest, rootfs: FAKE_IMAGE.rootfs, run: FAKE_IMAGE.run };
+
+/** An agent's images on that host. */
+export function createFakeImages(host: FakeHost) {
+  const listeners = new Set<() => void>();
+  return {
+    async receive({ rootfs }: { rootfs: string }, blobs: AsyncIterable<Uint8Array>) {
+      for await (const _ of blobs);
+      host.images.add(rootfs);
+      listeners.forEach((l) => l());
+      return { again: false };
+    },
+    remove: (rootfs: string): void => void host.images.delete(rootfs),
+    onArrival(listener: () => void): () => void {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
   };
 }
 
@@ -111,12 +144,6 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
     else if (process && r.phase === "paused" && d.power === "running") ((process.paused = false), set(r, { phase: "running" }));
     for (const s of d.snapshots)
       if (!r.snapshots[s]) set(r, { snapshots: { ...r.snapshots, [s]: { state: "ready", bytes: 12 * 2 ** 20, reason: null } } });
-    for (const i of d.images)
-      if (!r.images[i.id]) {
-        const made = { digest: Bun.hash(i.id).toString(16).padStart(64, "0"), bytes: 120 * 2 ** 20 };
-        host.images.set(i.name, made);
-        set(r, { images: { ...r.images, [i.id]: { state: "ready", ...made, reason: null } } });
-      }
   }
 
   function ended(r: FakeRecord): void {
@@ -179,7 +206,7 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
     if (r.pid !== null) await stop(r);
     if (closed) return;
     host.processes.delete(id);
-    Object.assign(r, { phase: "absent", snapshots: {}, images: {}, exit: null, reason: null });
+    Object.assign(r, { phase: "absent", snapshots: {}, exit: null, exitCode: null, reason: null });
     removed.set(id, observed(r));
     host.records.delete(id);
     tell(id);
@@ -198,6 +225,7 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
       revision: heard.has(r.desired.id) || r.phase === "absent" ? r.desired.revision : 0,
       epoch: r.epoch,
       exit: r.exit,
+      exitCode: r.exitCode,
       reason: r.reason,
       steps: r.steps,
       pid: r.pid,
@@ -206,7 +234,6 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
       accelerator: r.pid === null ? null : "tcg",
       snapshots: { ...r.snapshots },
       restoredEpoch: r.restoredEpoch,
-      images: { ...r.images },
     };
   }
 

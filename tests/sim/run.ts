@@ -1,6 +1,6 @@
 /** One simulated life: users ask, faults strike, then calm; and what must hold in the end, whatever happened. */
 import { plan } from "#control/reconcile/plan.ts";
-import { usageByNode } from "#control/schedule/place.ts";
+import { CPU_OVERCOMMIT, usageByNode } from "#control/schedule/place.ts";
 import { KINDS } from "#control/model/state.ts";
 import type { Machine } from "#contract/resources/machine.ts";
 import { createWorld, type World } from "./world.ts";
@@ -95,7 +95,7 @@ async function user(w: World, told: Told, name: string): Promise<void> {
 function check(w: World): void {
   for (const node of w.store.state.node.values()) {
     const used = usageByNode(w.store.state.machine.values()).get(node.id);
-    if (used && node.status && (used.cpu > node.status.cpu || used.memoryMib > node.status.memoryMib))
+    if (used && node.status && (used.cpu > node.status.cpu * CPU_OVERCOMMIT || used.memoryMib > node.status.memoryMib))
       w.problems.push(`${node.id} is overcommitted: ${used.cpu} CPU, ${used.memoryMib} MiB`);
   }
   const slots = new Set<string>();

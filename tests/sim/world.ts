@@ -11,7 +11,7 @@ import type { Deps } from "#control/api/handler.ts";
 import { hashSecret } from "#control/auth/tokens.ts";
 import { openStore, type Store } from "#control/store/store.ts";
 import type { Desired, Observation } from "#contract/wire/agent.ts";
-import { createFakeHost, createFakeLanes, fakeStatus, type FakeHost, type FakeLanes } from "#tests/fake/host.ts";
+import { createFakeHost, createFakeLanes, FAKE_IMAGE, fakeStatus, type FakeHost, type FakeLanes } from "#tests/fake/host.ts";
 
 export const SECRET = "hl_simulation";
 const SIZE = { cpu: 6, memoryMib: 4096, diskMib: 100_000 };
@@ -90,6 +90,7 @@ export async function createWorld(
     if (generation === 0) {
       void store.append([
         { type: "v1.TokenCreated", subject: "t-admin", actor: "init", data: { name: "admin", role: "admin", hash: hashSecret(SECRET) } },
+        { type: "v1.ImageStored", subject: "i-debian", actor: "init", data: FAKE_IMAGE },
         ...all.map((n) => ({ type: "v1.NodeEnrolled" as const, subject: n.id, actor: "init", data: { name: n.id, address: n.id } })),
       ]);
       store.flush();
@@ -99,6 +100,7 @@ export async function createWorld(
       clock,
       identityOf: () => ({ hostKey: "", hostCertificate: "", userCa: "", principals: [] }),
       apply: (node, machines, images) => send(mine, node, machines, images),
+      moveImage: (move) => void (move.kind === "sendImage" && sendImage(move.node, move.rootfs)),
       log(line) {
         if (/invariant|cannot go|BUG|TypeError/.test(line)) problems.push(line);
         note(line);
@@ -147,6 +149,7 @@ export async function createWorld(
           newId: (kind) => `${kind}-${String(++serial).padStart(12, "a")}`,
           ssh: undefined as never,
           connections: undefined as never,
+          images: undefined as never,
         };
         const answer = await Promise.race([
           call(deps, { method, pathname, search: "", secret: SECRET, idempotencyKey: key, text: JSON.stringify(body) }, (line) =>
@@ -223,6 +226,11 @@ export async function createWorld(
       for (const m of message) n.lanes.apply(m);
       for (const image of images) n.host.images.delete(image);
     });
+  }
+
+  function sendImage(node: string, rootfs: string): void {
+    const n = all.find((x) => x.id === node)!;
+    if (n.up) deliver(() => n.up && (n.host.images.add(rootfs), report(n, true, n.lanes.ids())));
   }
 
   function cut(n: NodeWorld): void {
