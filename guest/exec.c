@@ -66,7 +66,7 @@ static int lists(char *words, const char *name) {
     return 0;
 }
 
-struct identity { u32 uid, gid, groups[64], count; char home[256]; };
+struct identity { u32 uid, gid, groups[64], count; char home[256]; }; /* groups[0] is gid, count those behind it */
 
 /* USER or USER:GROUP, names or numbers, as Docker reads them (runc, libcontainer/user): a number need not be in
  * the files; without a group the user's supplementary groups count, with one they do not. */
@@ -102,7 +102,7 @@ static i64 identify(char *spec, struct identity *id) {
         field(&line);
         i64 gid = number(field(&line));
         if (!*group) {
-            if (lists(line, known) && id->count < countof(id->groups)) id->groups[id->count++] = gid;
+            if (lists(line, known) && id->count + 1 < countof(id->groups)) id->groups[++id->count] = gid;
         } else if ((found = wanted >= 0 ? gid == wanted : streq(name, group))) id->gid = gid;
     }
     if (*group && !found) {
@@ -138,7 +138,8 @@ static void execute(struct command *c) {
         struct stat s;
         if (S2(fstat, fd, &s) >= 0 && (s.st_mode & S_IFMT) == S_IFIFO) S3(fchown, fd, id.uid, id.gid);
     }
-    if (S2(setgroups, id.count, id.groups) < 0 || S1(setgid, id.gid) < 0 || S1(setuid, id.uid) < 0) refuse("cannot become", c->user, 0, 126);
+    id.groups[0] = id.gid;
+    if (S2(setgroups, id.count + 1, id.groups) < 0 || S1(setgid, id.gid) < 0 || S1(setuid, id.uid) < 0) refuse("cannot become", c->user, 0, 126);
     u32 n = 0;
     int has_home = 0;
     char *path = NULL;

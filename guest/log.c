@@ -4,8 +4,7 @@
  *   2026-11-21T04:20:02.123456789Z stderr P the beginning of a line whose end has not come yet
  *   2026-11-21T04:20:03.000000000Z exit F code 3
  *
- * The last is ours: how the workload ended, "code N" or "signal N", with " oom" behind it where the kernel ended it
- * for want of memory. It goes to the port "hyperlane.log", behind which the host has a file, so that none of it
+ * The last is ours: how the workload ended, "code N" or "signal N". It goes to the port "hyperlane.log", behind which the host has a file, so that none of it
  * depends on anybody listening. */
 #include "init.h"
 
@@ -60,17 +59,6 @@ void log_output(int stream, const u8 *data, u32 n) {
     write_all(port, out, used);
 }
 
-/* Whether the kernel has ended a process for want of memory since it started. */
-static int out_of_memory(void) {
-    static char text[16384];
-    int fd = open_file("/proc/vmstat", O_RDONLY, 0);
-    i64 n = fd < 0 ? 0 : read_all(fd, text, sizeof text - 1);
-    S1(close, fd);
-    for (i64 i = 0; i + 10 < n; i++)
-        if (!memcmp(text + i, "\noom_kill ", 10)) return text[i + 10] != '0';
-    return 0;
-}
-
 void log_exit(int status) {
     char line[96], *end = stamp(line);
     int signal = status & 127;
@@ -78,7 +66,6 @@ void log_exit(int status) {
     append(line, sizeof line, " exit F ");
     append(line, sizeof line, signal ? "signal " : "code ");
     append_number(line, sizeof line, signal ? signal : status >> 8);
-    if (out_of_memory()) append(line, sizeof line, " oom");
     append(line, sizeof line, "\n");
     open_port();
     write_all(port, line, strlen(line));

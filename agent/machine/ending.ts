@@ -1,15 +1,16 @@
 /** How a machine that nobody asked to end has ended, from what is left of it. */
 import type { VmState } from "#runtimes/runtime.ts";
-import { readExit, readPanic } from "./logs.ts";
+import { ranOutOfMemory, readExit, readPanic } from "./logs.ts";
 import type { Record } from "./record.ts";
 
+const SIGKILL = 9;
 type Ending = Pick<Record, "exit" | "exitCode" | "reason">;
 
 /** null: it did not come to an end of its own, and it was only starting. state: of its VMM. rebooted: its host was. */
 export function endingOf(record: Record, logsDir: string, state: VmState, rebooted: boolean): Ending | null {
   const { id, workload } = record.desired;
   const exit = workload.kind === "process" ? readExit(logsDir, id, record.logFrom.workload) : undefined;
-  if (exit?.outOfMemory && exit.signal !== null)
+  if (exit?.signal === SIGKILL && ranOutOfMemory(logsDir, id, record.logFrom.console))
     return { exit: "out-of-memory", exitCode: exit.code, reason: "its workload was ended for want of memory" };
   if (exit)
     return { exit: "exited", exitCode: exit.code, reason: exit.signal ? `its workload was ended by signal ${exit.signal}` : `its workload ended with code ${exit.code}` };

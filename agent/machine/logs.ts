@@ -67,6 +67,11 @@ export function readPanic(logsDir: string, id: string, from: number): string | u
   return /Kernel panic - not syncing: ([^\r\n]*)/.exec(readSince(logsDir, id, "console", from, 8000))?.[1];
 }
 
+/** Whether the kernel has ended a process for want of memory, after `from`. */
+export function ranOutOfMemory(logsDir: string, id: string, from: number): boolean {
+  return readSince(logsDir, id, "console", from, 64_000).includes("Out of memory: Killed process");
+}
+
 export function logSizes(logsDir: string, id: string): Record<Source, number> {
   const size = (source: Source): number => {
     const path = `${logsDir}/${id}/${source}.log`;

@@ -4,7 +4,7 @@
  */
 export type Output = { time: number; stamp: string; stream: "stdout" | "stderr"; bytes: Buffer };
 /** code: as a shell would say it, 128 + n for a signal. */
-export type WorkloadExit = { code: number; signal: number | null; outOfMemory: boolean };
+export type WorkloadExit = { code: number; signal: number | null };
 
 const RECORD = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z) (stdout|stderr|exit) ([FP]) /;
 const RECORD_MAX = 48;
@@ -37,7 +37,7 @@ function parseRecord(line: Buffer): Output | undefined {
 }
 
 const NEWLINE = Buffer.from("\n");
-const EXIT = /Z exit F (code|signal) (\d{1,3})( oom)?\n$/;
+const EXIT = /Z exit F (code|signal) (\d{1,3})\n$/;
 
 /** From the end of a log; undefined where the workload has not ended. */
 export function exitOf(tail: string): WorkloadExit | undefined {
@@ -45,5 +45,5 @@ export function exitOf(tail: string): WorkloadExit | undefined {
   if (!match) return undefined;
   const value = Number(match[2]);
   const signal = match[1] === "signal" ? value : null;
-  return { code: signal === null ? value : 128 + value, signal, outOfMemory: match[3] !== undefined };
+  return { code: signal === null ? value : 128 + value, signal };
 }

@@ -9,7 +9,6 @@ const TOOLS: Record<string, string> = {
   ip: "iproute2",
   setpriv: "util-linux",
   "mkfs.ext4": "e2fsprogs",
-  "mkfs.erofs": "erofs-utils",
   ssh: "openssh-client",
 };
 const LOW_DISK_GIB = 5;
