@@ -122,7 +122,7 @@ function readAll(fd: number): Buffer {
 /** Where the last `lines` lines begin. The record of how a workload ended is no line of its output. */
 function tailOffset(bytes: Buffer, lines: number, records: boolean): number {
   let left = lines + 1;
-  for (let end = bytes.length; end > 0; ) {
+  for (let end = bytes.length; end > 0;) {
     const start = bytes.lastIndexOf(10, end - 2) + 1;
     const isExit = records && /^\S+Z exit F /.test(bytes.toString("latin1", start, start + 48));
     if (!isExit && --left === 0) return end;

@@ -39,7 +39,12 @@ const HOUSEKEEPING_MS = 10_000;
 const BOOT_TIMEOUT_MS = 120_000;
 
 /** program: how this program is started as the converter of images. */
-export async function runAgent(dir: string, version: string, program: readonly string[], log: (line: string) => void): Promise<{ close(): void }> {
+export async function runAgent(
+  dir: string,
+  version: string,
+  program: readonly string[],
+  log: (line: string) => void,
+): Promise<{ close(): void }> {
   const raw = readJson(`${dir}/agent.json`);
   if (raw === undefined)
     throw new HyperlaneError("NOT_FOUND", `There is no "${dir}/agent.json": this host is no node yet.`, {

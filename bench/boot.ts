@@ -57,7 +57,13 @@ async function ofLibvirt(dir: string, kvm: boolean): Promise<number> {
   const from = performance.now();
   await sh(["virsh", "create", `${dir}/domain.xml`]);
   const { promise, resolve } = Promise.withResolvers<void>();
-  const desired = { name: "bench-boot", id: "m-bench", slot: 50_000, spec: MachineSpec.parse({}), workload: { kind: "system", init: "/sbin/init" } } as Parameters<typeof guestConfig>[0];
+  const desired = {
+    name: "bench-boot",
+    id: "m-bench",
+    slot: 50_000,
+    spec: MachineSpec.parse({}),
+    workload: { kind: "system", init: "/sbin/init" },
+  } as Parameters<typeof guestConfig>[0];
   const network = { bridge: "hyperlane0", subnet4: "10.77.0.0/16", prefix6: "fd00:1:2:3" };
   const link = openGuest(socket, {
     config: () => guestConfig(desired, identity, network),

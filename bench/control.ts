@@ -130,7 +130,12 @@ async function log(): Promise<Measure[]> {
       await add(
         ids
           .slice(at, at + 1000)
-          .map((id) => ({ type: "v1.MachineRequested", subject: id, actor: "b", data: { name: id, labels: {}, spec, image: FAKE_MACHINE_IMAGE, exposures: [] } })),
+          .map((id) => ({
+            type: "v1.MachineRequested",
+            subject: id,
+            actor: "b",
+            data: { name: id, labels: {}, spec, image: FAKE_MACHINE_IMAGE, exposures: [] },
+          })),
       );
     for (let at = 0; at < PRESENT; at += 1000)
       await add(

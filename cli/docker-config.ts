@@ -32,7 +32,8 @@ function readConfig(path: string): DockerConfig {
 }
 
 function find(config: DockerConfig, registry: string): Login | undefined {
-  const keys = registry === "docker.io" ? [HUB_KEY, "docker.io", "index.docker.io"] : [registry, `https://${registry}`, `https://${registry}/v1/`];
+  const keys =
+    registry === "docker.io" ? [HUB_KEY, "docker.io", "index.docker.io"] : [registry, `https://${registry}`, `https://${registry}/v1/`];
   for (const key of keys) {
     const helper = config.credHelpers?.[key] ?? config.credsStore;
     const login = (helper ? ask(helper, key) : undefined) ?? stored(config.auths?.[key]);
@@ -43,7 +44,9 @@ function find(config: DockerConfig, registry: string): Login | undefined {
 
 function stored(entry: NonNullable<DockerConfig["auths"]>[string] | undefined): Login | undefined {
   if (entry?.identitytoken) return { identitytoken: entry.identitytoken };
-  const [username = entry?.username, password = entry?.password] = entry?.auth ? Buffer.from(entry.auth, "base64").toString().split(/:(.*)/s) : [];
+  const [username = entry?.username, password = entry?.password] = entry?.auth
+    ? Buffer.from(entry.auth, "base64").toString().split(/:(.*)/s)
+    : [];
   return username ? { username, password: password ?? "" } : undefined;
 }
 

@@ -41,7 +41,7 @@ export async function waitFor(client: Client, id: string, out: Output, done: (ma
       wake = Promise.withResolvers();
       last = await client.getMachine({ params: { machine: id } });
       if (done(last)) return last;
-      if (last.state === "failed")
+      if (last.state === "failed" && !last.destroying)
         throw new HyperlaneError("FAILED", `"${last.name}" failed: ${last.reason ?? "no reason was given"}.`, {
           hint: `\`vps logs ${last.name}\` shows its console; \`vps start ${last.name}\` tries again.`,
         });

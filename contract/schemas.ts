@@ -72,7 +72,12 @@ export const SCHEMAS = {
     output: Machine,
   },
   killMachine: {
-    body: z.strictObject({ signal: z.string().refine((s) => signalNumber(s) !== undefined, 'must be a signal like "SIGTERM" or 15').default("KILL") }),
+    body: z.strictObject({
+      signal: z
+        .string()
+        .refine((s) => signalNumber(s) !== undefined, 'must be a signal like "SIGTERM" or 15')
+        .default("KILL"),
+    }),
     output: Machine,
   },
   renameMachine: { body: z.strictObject({ name: Name }), output: Machine },
@@ -88,7 +93,10 @@ export const SCHEMAS = {
   },
   machineStats: { output: MachineStats },
   machineAttach: {
-    query: z.strictObject({ rows: z.coerce.number().int().min(0).max(1000).default(0), cols: z.coerce.number().int().min(0).max(1000).default(0) }),
+    query: z.strictObject({
+      rows: z.coerce.number().int().min(0).max(1000).default(0),
+      cols: z.coerce.number().int().min(0).max(1000).default(0),
+    }),
     output: z.unknown(),
   },
   machineLogs: {

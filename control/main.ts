@@ -20,7 +20,9 @@ export const ControlConfig = z.object({
   identity: Pem,
   ssh: z.object({ user: z.string(), host: z.string() }),
   /** Registries: mirrors by name, and those that may be spoken to without TLS. */
-  registries: z.object({ mirrors: z.record(z.string(), z.array(z.string())), insecure: z.array(z.string()) }).default({ mirrors: {}, insecure: [] }),
+  registries: z
+    .object({ mirrors: z.record(z.string(), z.array(z.string())), insecure: z.array(z.string()) })
+    .default({ mirrors: {}, insecure: [] }),
 });
 export type ControlConfig = z.infer<typeof ControlConfig>;
 

@@ -208,7 +208,8 @@ async function loadDefaultImage(url: string, archive: string, out: Output): Prom
   const digest = /"digest":"(sha256:[a-f0-9]{64})"/.exec(head)?.[1];
   if (items.some((i) => i.name === "debian:12" && i.target === digest)) return;
   const registry = createRegistry({ base: url, credentials: { username: "hyperlane", password: token }, push: true });
-  for (const name of await loadArchive(registry, Bun.file(archive).stream() as unknown as AsyncIterable<Uint8Array>)) out.done(`Image ${name} loaded`);
+  for (const name of await loadArchive(registry, Bun.file(archive).stream() as unknown as AsyncIterable<Uint8Array>))
+    out.done(`Image ${name} loaded`);
 }
 
 async function start(out: Output): Promise<void> {

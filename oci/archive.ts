@@ -37,14 +37,25 @@ export async function loadArchive(registry: Registry, source: AsyncIterable<Uint
   const index = small.get("index.json");
   if (index) return await loadLayout(registry, small, Index.parse(JSON.parse(index.toString())), name);
   const docker = small.get("manifest.json");
-  if (!docker) throw new HyperlaneError("INVALID", "This is no image archive: it holds neither index.json nor manifest.json.", { hint: "`docker save`, `skopeo copy` and `vps image save` make one; `vps image import` takes a plain root file system." });
+  if (!docker)
+    throw new HyperlaneError("INVALID", "This is no image archive: it holds neither index.json nor manifest.json.", {
+      hint: "`docker save`, `skopeo copy` and `vps image save` make one; `vps image import` takes a plain root file system.",
+    });
   const names: string[] = [];
   for (const image of JSON.parse(docker.toString()) as DockerManifest) {
     const config = find(small, image.Config);
     if (!config) throw new HyperlaneError("INVALID", `The archive lacks "${image.Config}".`);
-    const layers = await Promise.all(image.Layers.map(async (path) => layerOf(find(large, path) ?? (await storeSmall(registry, repository, find(small, path), path)))));
-    const manifest = { schemaVersion: 2, mediaType: MEDIA.manifest, config: await putBlob(registry, repository, config, MEDIA.config), layers };
-    for (const tag of image.RepoTags ?? [requireName(name)]) names.push(await putImage(registry, tag, Buffer.from(JSON.stringify(manifest)), MEDIA.manifest));
+    const layers = await Promise.all(
+      image.Layers.map(async (path) => layerOf(find(large, path) ?? (await storeSmall(registry, repository, find(small, path), path)))),
+    );
+    const manifest = {
+      schemaVersion: 2,
+      mediaType: MEDIA.manifest,
+      config: await putBlob(registry, repository, config, MEDIA.config),
+      layers,
+    };
+    for (const tag of image.RepoTags ?? [requireName(name)])
+      names.push(await putImage(registry, tag, Buffer.from(JSON.stringify(manifest)), MEDIA.manifest));
   }
   return names;
 }
@@ -53,7 +64,8 @@ async function loadLayout(registry: Registry, small: Map<string, Buffer>, index:
   const names: string[] = [];
   const blob = (digest: string): Buffer => {
     const bytes = small.get(`blobs/sha256/${digest.slice(7)}`);
-    if (!bytes || digestOf(bytes) !== digest) throw new HyperlaneError("CORRUPT", `The archive lacks ${digest}, or holds something else in its place.`);
+    if (!bytes || digestOf(bytes) !== digest)
+      throw new HyperlaneError("CORRUPT", `The archive lacks ${digest}, or holds something else in its place.`);
     return bytes;
   };
   for (const entry of index.manifests) {
@@ -66,9 +78,15 @@ async function loadLayout(registry: Registry, small: Map<string, Buffer>, index:
     const at = familiarRepository(reference);
     const put = async (d: Descriptor, tag: string): Promise<void> => {
       const bytes = blob(d.digest);
-      const doc = JSON.parse(bytes.toString()) as { manifests?: Descriptor[]; config?: Descriptor; layers?: Descriptor[]; mediaType?: string };
+      const doc = JSON.parse(bytes.toString()) as {
+        manifests?: Descriptor[];
+        config?: Descriptor;
+        layers?: Descriptor[];
+        mediaType?: string;
+      };
       for (const child of doc.manifests ?? []) if (small.has(`blobs/sha256/${child.digest.slice(7)}`)) await put(child, child.digest);
-      for (const part of [doc.config, ...(doc.layers ?? [])]) if (part) await ensureBlob(registry, at, part, small.get(`blobs/sha256/${part.digest.slice(7)}`));
+      for (const part of [doc.config, ...(doc.layers ?? [])])
+        if (part) await ensureBlob(registry, at, part, small.get(`blobs/sha256/${part.digest.slice(7)}`));
       await registry.putManifest(at, tag, bytes, doc.mediaType ?? (doc.manifests ? MEDIA.index : MEDIA.manifest));
     };
     await put(entry, reference.tag ?? "latest");
@@ -112,14 +130,30 @@ export function saveArchive(registry: Registry, names: readonly string[]): Async
       const { bytes, mediaType } = await registry.manifest(repository, reference.digest ?? reference.tag!);
       const digest = digestOf(bytes);
       documents.set(digest, bytes);
-      entries.push({ descriptor: { mediaType, digest, size: bytes.length, annotations: { [CONTAINERD_NAME]: name, [REF_NAME]: name } }, name, manifest: Manifest.parse(JSON.parse(bytes.toString())), repository });
+      entries.push({
+        descriptor: { mediaType, digest, size: bytes.length, annotations: { [CONTAINERD_NAME]: name, [REF_NAME]: name } },
+        name,
+        manifest: Manifest.parse(JSON.parse(bytes.toString())),
+        repository,
+      });
     }
     const put = (path: string, bytes: Buffer): void => void out.entry({ name: path, mode: 0o644, mtime: new Date(0) }, bytes);
     put("oci-layout", Buffer.from(JSON.stringify({ imageLayoutVersion: "1.0.0" })));
-    put("index.json", Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: MEDIA.index, manifests: entries.map((e) => e.descriptor) })));
+    put(
+      "index.json",
+      Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: MEDIA.index, manifests: entries.map((e) => e.descriptor) })),
+    );
     put(
       "manifest.json",
-      Buffer.from(JSON.stringify(entries.map((e) => ({ Config: pathOf(e.manifest.config.digest), RepoTags: [e.name], Layers: e.manifest.layers.map((l) => pathOf(l.digest)) })))),
+      Buffer.from(
+        JSON.stringify(
+          entries.map((e) => ({
+            Config: pathOf(e.manifest.config.digest),
+            RepoTags: [e.name],
+            Layers: e.manifest.layers.map((l) => pathOf(l.digest)),
+          })),
+        ),
+      ),
     );
     for (const [digest, bytes] of documents) put(pathOf(digest), bytes);
     const done = new Set<string>();
@@ -141,7 +175,10 @@ function pathOf(digest: string): string {
   return `blobs/sha256/${digest.slice(7)}`;
 }
 
-async function eachEntry(source: AsyncIterable<Uint8Array>, on: (header: Header, body: AsyncIterable<Buffer>) => Promise<void>): Promise<void> {
+async function eachEntry(
+  source: AsyncIterable<Uint8Array>,
+  on: (header: Header, body: AsyncIterable<Buffer>) => Promise<void>,
+): Promise<void> {
   const tar = extract();
   const buffers = async function* () {
     for await (const bytes of unpacked(source)) yield Buffer.from(bytes);
@@ -226,7 +263,8 @@ async function putImage(registry: Registry, name: string, manifest: Buffer, medi
 
 function parse(name: string): Reference {
   const reference = parseReference(name);
-  if (!reference) throw new HyperlaneError("INVALID", `"${name}" is no image name.`, { hint: 'Like "app", "app:v1" or "ghcr.io/owner/app:v1".' });
+  if (!reference)
+    throw new HyperlaneError("INVALID", `"${name}" is no image name.`, { hint: 'Like "app", "app:v1" or "ghcr.io/owner/app:v1".' });
   return reference;
 }
 

@@ -175,8 +175,24 @@ async function image(): Promise<void> {
   for (const dir of ["doc", "man", "info", "locale"])
     for (const f of readdirSync(`${root}/usr/share/${dir}`)) rmSync(`${root}/usr/share/${dir}/${f}`, { recursive: true });
   await sh(["find", `${root}/var/lib/apt/lists`, `${root}/var/cache/apt`, "-type", "f", "-delete"]);
-  await sh(["tar", "--format=pax", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--sort=name", "-cf", `${WORK}/layer.tar`, "-C", root, "."]);
-  await writeImage(`${WORK}/layer.tar`, `${OUT}/debian-12.tar`, "debian:12", { Cmd: ["/sbin/init"], Env: ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], StopSignal: "SIGRTMIN+3" });
+  await sh([
+    "tar",
+    "--format=pax",
+    "--numeric-owner",
+    "--xattrs",
+    "--xattrs-include=*",
+    "--sort=name",
+    "-cf",
+    `${WORK}/layer.tar`,
+    "-C",
+    root,
+    ".",
+  ]);
+  await writeImage(`${WORK}/layer.tar`, `${OUT}/debian-12.tar`, "debian:12", {
+    Cmd: ["/sbin/init"],
+    Env: ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+    StopSignal: "SIGRTMIN+3",
+  });
   rmSync(`${WORK}/layer.tar`);
   rmSync(root, { recursive: true, force: true });
 }
@@ -199,7 +215,14 @@ async function writeImage(layer: string, to: string, name: string, config: objec
   const diff = `sha256:${unpackedHash.digest("hex")}`;
   const created = new Date().toISOString();
   const history = [{ created, created_by: "scripts/guest.ts" }];
-  const configuration = blob(MEDIA.config, { created, architecture: "amd64", os: "linux", config, rootfs: { type: "layers", diff_ids: [diff] }, history });
+  const configuration = blob(MEDIA.config, {
+    created,
+    architecture: "amd64",
+    os: "linux",
+    config,
+    rootfs: { type: "layers", diff_ids: [diff] },
+    history,
+  });
   const { size } = statSync(packed);
   const digest = `sha256:${packedHash.digest("hex")}`;
   const layers = [{ mediaType: MEDIA.layerGzip, digest, size }];

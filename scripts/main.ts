@@ -2,6 +2,7 @@
 import { benchBoot } from "#bench/boot.ts";
 import { benchCli } from "#bench/cli.ts";
 import { benchControl } from "#bench/control.ts";
+import { benchImages } from "#bench/images.ts";
 import { buildExecutable, buildRelease } from "./build.ts";
 import { buildGuest } from "./guest.ts";
 import { buildKernel } from "./kernel.ts";
@@ -18,6 +19,7 @@ const COMMANDS: Record<string, () => Promise<void>> = {
   "bench-boot": benchBoot,
   "bench-cli": benchCli,
   "bench-control": benchControl,
+  "bench-images": benchImages,
 };
 const command = COMMANDS[process.argv[2] ?? ""];
 if (!command) {

@@ -38,13 +38,21 @@ export function which(program: string): string | null {
   return Bun.which(program, { PATH: PATH_DIRS });
 }
 
+/** For a program of our own that is to stay small: its collector acts as if the host had little memory. */
+export const FRUGAL = { BUN_JSC_forceRAMSize: String(128 * 2 ** 20) };
+
 /** Runs with its stdin fed, its stdout in an open file, its stderr as text. Whatever it ends with is the caller's business. */
 export async function runFed(
   argv: readonly string[],
   input: AsyncIterable<Uint8Array>,
   stdout: number,
 ): Promise<{ ended: string; stderr: string }> {
-  const child = Bun.spawn(argv as string[], { stdin: "pipe", stdout, stderr: "pipe", env: { PATH: PATH_DIRS, LC_ALL: "C" } });
+  const child = Bun.spawn(argv as string[], {
+    stdin: "pipe",
+    stdout,
+    stderr: "pipe",
+    env: { PATH: PATH_DIRS, LC_ALL: "C", ...FRUGAL },
+  });
   const stderr = new Response(child.stderr).text();
   const feed = async (): Promise<void> => {
     for await (const bytes of input) {
@@ -71,7 +79,8 @@ export async function* runStreaming(argv: readonly string[]): AsyncGenerator<Uin
   const stderr = new Response(child.stderr).text();
   try {
     yield* child.stdout as unknown as AsyncIterable<Uint8Array>;
-    if ((await child.exited) !== 0) throw new HyperlaneError("FAILED", `"${argv[0]}" failed: ${(await stderr).trim().split("\n").slice(-3).join("; ")}`);
+    if ((await child.exited) !== 0)
+      throw new HyperlaneError("FAILED", `"${argv[0]}" failed: ${(await stderr).trim().split("\n").slice(-3).join("; ")}`);
   } finally {
     child.kill("SIGKILL");
   }

@@ -32,7 +32,8 @@ export function openImages(dir: string, converter: readonly string[]) {
       const request: ConvertRequest = { id, layers, keepAll, maxBytes: MAX_UNPACKED_BYTES, maxEntries: MAX_ENTRIES };
       const said = await runFed(converter, lead(request, blobs), fd);
       const reply = ConvertReply.safeParse(parseLast(said.stderr));
-      if (!reply.success) throw new HyperlaneError("FAILED", `The converter ended without an answer (${said.ended}): ${said.stderr.slice(-300)}`);
+      if (!reply.success)
+        throw new HyperlaneError("FAILED", `The converter ended without an answer (${said.ended}): ${said.stderr.slice(-300)}`);
       if ("error" in reply.data) throw noSpace(dir) ?? fromErrorBody(reply.data.error);
       if ("again" in reply.data) return { again: true };
       fsyncSync(fd);

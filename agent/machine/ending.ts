@@ -13,7 +13,11 @@ export function endingOf(record: Record, logsDir: string, state: VmState, reboot
   if (exit?.signal === SIGKILL && ranOutOfMemory(logsDir, id, record.logFrom.console))
     return { exit: "out-of-memory", exitCode: exit.code, reason: "its workload was ended for want of memory" };
   if (exit)
-    return { exit: "exited", exitCode: exit.code, reason: exit.signal ? `its workload was ended by signal ${exit.signal}` : `its workload ended with code ${exit.code}` };
+    return {
+      exit: "exited",
+      exitCode: exit.code,
+      reason: exit.signal ? `its workload was ended by signal ${exit.signal}` : `its workload ended with code ${exit.code}`,
+    };
   if (rebooted) return { exit: "host-rebooted", exitCode: null, reason: "its host restarted" };
   const panic = state === "off" && workload.kind === "process" ? readPanic(logsDir, id, record.logFrom.console) : undefined;
   if (panic !== undefined) return { exit: "panicked", exitCode: null, reason: `its kernel panicked: ${panic}` };

@@ -33,7 +33,12 @@ function parseRecord(line: Buffer): Output | undefined {
   const [head, stamp, stream, whole] = match as unknown as [string, string, string, string];
   if (stream === "exit") return undefined;
   const content = line.subarray(head.length);
-  return { time: Date.parse(stamp), stamp, stream: stream as Output["stream"], bytes: whole === "F" ? Buffer.concat([content, NEWLINE]) : content };
+  return {
+    time: Date.parse(stamp),
+    stamp,
+    stream: stream as Output["stream"],
+    bytes: whole === "F" ? Buffer.concat([content, NEWLINE]) : content,
+  };
 }
 
 const NEWLINE = Buffer.from("\n");

@@ -7,7 +7,12 @@ const network: NodeNetwork = { bridge: "hyperlane0", subnet4: "10.77.0.0/16", pr
 test("the rules of a node with two machines, one of them exposed", () => {
   const machines = [
     { id: "m-aaaaaaaaaaaa", name: "api", slot: 0, exposures: [{ hostIp: null, port: 80, hostPort: 8080, protocol: "tcp" as const }] },
-    { id: "m-bbbbbbbbbbbb", name: "db", slot: 300, exposures: [{ hostIp: "127.0.0.1", port: 53, hostPort: 5353, protocol: "udp" as const }] },
+    {
+      id: "m-bbbbbbbbbbbb",
+      name: "db",
+      slot: 300,
+      exposures: [{ hostIp: "127.0.0.1", port: 53, hostPort: 5353, protocol: "udp" as const }],
+    },
   ];
   expect(renderRules(network, machines)).toMatchSnapshot();
 });

@@ -41,7 +41,11 @@ export const imagePull: Command = {
   summary: "Bring an image in from a registry",
   examples: ["vps image pull nginx", "vps image pull ghcr.io/owner/app:v1", "vps image pull --insecure registry.local:5000/app"],
   args: [1, 1],
-  flags: { platform: { type: "string", value: "OS/ARCH", help: "Which of its platforms (linux/amd64)" }, insecure: INSECURE, json: JSON_FLAG },
+  flags: {
+    platform: { type: "string", value: "OS/ARCH", help: "Which of its platforms (linux/amd64)" },
+    insecure: INSECURE,
+    json: JSON_FLAG,
+  },
   async run({ client, args, flags, out }) {
     const query = { image: args[0]!, platform: flags.platform as string | undefined, insecure: flags.insecure === true };
     const image = await transferImage(client(), out, "pullImage", query);
@@ -150,7 +154,9 @@ export const imagePrune: Command = {
   flags: { yes: { type: "boolean", short: "y", help: "Do not ask" }, json: JSON_FLAG },
   async run({ client, flags, out }) {
     if (!flags.yes)
-      throw new HyperlaneError("USAGE", "This removes every image that no machine uses.", { hint: "If that is what you want: vps image prune --yes" });
+      throw new HyperlaneError("USAGE", "This removes every image that no machine uses.", {
+        hint: "If that is what you want: vps image prune --yes",
+      });
     const done = await client().pruneImages({ body: {} });
     for (const name of done.removed) out.done(`Image ${name} is removed`);
     out.line(`${formatBytes(done.freedBytes)} freed`);

@@ -127,7 +127,13 @@ function power({ verb, operation, until, summary }: PowerVerb): Command {
     flags: { "no-wait": { type: "boolean", help: "Return once the request is recorded" }, json: JSON_FLAG },
     async run({ client, args, flags, out }) {
       let m = await client()[operation]({ params: { machine: args[0]! } });
-      if (!flags["no-wait"]) m = await waitFor(client(), m.id, out, (x) => (x.state === until || (until === "running" && hasEnded(x))) && x.observed?.epoch === x.epoch);
+      if (!flags["no-wait"])
+        m = await waitFor(
+          client(),
+          m.id,
+          out,
+          (x) => (x.state === until || (until === "running" && hasEnded(x))) && x.observed?.epoch === x.epoch,
+        );
       out.done(flags["no-wait"] ? `Asked ${m.name} to ${verb}` : `${m.name} is ${m.state}`);
       out.data(m);
     },

@@ -89,7 +89,11 @@ export const wait: Command = {
   complete: "machine",
   async run({ client, args, out }) {
     for (const name of args)
-      for (let m = await client().getMachine({ params: { machine: name } }); ; m = await client().getMachine({ params: { machine: m.id } })) {
+      for (
+        let m = await client().getMachine({ params: { machine: name } });
+        ;
+        m = await client().getMachine({ params: { machine: m.id } })
+      ) {
         const over = m.state === "stopped" && m.observed?.epoch === m.epoch;
         if (m.state === "failed") throw new HyperlaneError("FAILED", `"${m.name}" failed: ${m.reason}.`);
         if (over) {

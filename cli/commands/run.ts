@@ -30,7 +30,13 @@ export const run: Command = {
     interactive: { type: "boolean", short: "i", help: "Keep its stdin open, and pass ours on" },
     tty: { type: "boolean", short: "t", help: "Give it a terminal" },
     name: { type: "string", value: "NAME", help: "Its name (made from the image's)" },
-    publish: { type: "string", multiple: true, short: "p", value: "[IP:]HOST:PORT[/udp]", help: "Make a port reachable; may be given again" },
+    publish: {
+      type: "string",
+      multiple: true,
+      short: "p",
+      value: "[IP:]HOST:PORT[/udp]",
+      help: "Make a port reachable; may be given again",
+    },
     env: { type: "string", multiple: true, short: "e", value: "K=V", help: "An environment variable; K alone takes ours" },
     "env-file": { type: "string", multiple: true, value: "FILE", help: "Environment variables, one K=V a line" },
     label: { type: "string", multiple: true, short: "l", value: "K=V", help: "A label; may be given again" },
@@ -112,7 +118,11 @@ async function ensureImage({ flags, out }: Context, client: Client, image: strin
   const there = when !== "always" && (await client.listImages()).items.some((i) => i.name === name);
   if (there || when === "never") return;
   if (when === "missing") out.note(`The image ${name} is not here yet: pulling it.`);
-  await transferImage(client, out, "pullImage", { image: name, platform: flags.platform as string | undefined, insecure: flags.insecure === true });
+  await transferImage(client, out, "pullImage", {
+    image: name,
+    platform: flags.platform as string | undefined,
+    insecure: flags.insecure === true,
+  });
 }
 
 /** After the image, with a few letters so that the next one has another. */
@@ -181,7 +191,9 @@ function labels(flags: Context["flags"]): Record<string, string> {
 export function parsePublish(text: string): Exposure {
   const match = /^(?:(\[[0-9a-fA-F:]+\]|\d+\.\d+\.\d+\.\d+):)?(\d{1,5}):(\d{1,5})(?:\/(tcp|udp))?$/.exec(text);
   if (!match)
-    throw new HyperlaneError("INVALID", `--publish must be like 8080:80, 127.0.0.1:8080:80 or 53:53/udp, not "${text}".`, { field: "publish" });
+    throw new HyperlaneError("INVALID", `--publish must be like 8080:80, 127.0.0.1:8080:80 or 53:53/udp, not "${text}".`, {
+      field: "publish",
+    });
   const [, ip, hostPort, port, protocol] = match;
   return {
     hostIp: ip === undefined || ip === "0.0.0.0" ? null : ip.replace(/[[\]]/g, ""),

@@ -21,7 +21,24 @@ const GOOD: [string, string, string, string | null, string | null, string][] = [
   [`nginx@${D}`, "docker.io", "library/nginx", null, D, "nginx:latest"],
   [`nginx:1@${D}`, "docker.io", "library/nginx", "1", D, "nginx:1"],
 ];
-const BAD = ["", "Nginx", "nginx:", ":tag", "a//b", "a/", "/a", "-a", "a..b", "app:tag with space", "app@sha256:abc", "app@md5:00", "https://x/y", `a${"b".repeat(260)}`, "a\0b", "a/b:c:d"];
+const BAD = [
+  "",
+  "Nginx",
+  "nginx:",
+  ":tag",
+  "a//b",
+  "a/",
+  "/a",
+  "-a",
+  "a..b",
+  "app:tag with space",
+  "app@sha256:abc",
+  "app@md5:00",
+  "https://x/y",
+  `a${"b".repeat(260)}`,
+  "a\0b",
+  "a/b:c:d",
+];
 
 test("references mean what Docker means by them", () => {
   for (const [text, registry, repository, tag, digest, familiar] of GOOD) {

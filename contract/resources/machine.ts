@@ -61,7 +61,10 @@ export const MachineSpec = z.strictObject({
   /** When it is started again after it ended by itself, in Docker's words. */
   restart: z
     .string()
-    .regex(/^(no|always|unless-stopped|on-failure(:[1-9]\d{0,3})?)$/, 'must be "no", "on-failure", "on-failure:N", "always" or "unless-stopped"')
+    .regex(
+      /^(no|always|unless-stopped|on-failure(:[1-9]\d{0,3})?)$/,
+      'must be "no", "on-failure", "on-failure:N", "always" or "unless-stopped"',
+    )
     .default("on-failure"),
   /** Destroyed once it has ended. */
   autoRemove: z.boolean().default(false),

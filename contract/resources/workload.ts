@@ -39,7 +39,8 @@ export function workloadOf(name: string, spec: MachineSpec, run: RunConfig): Wor
   if (argv.length === 0) return null;
   if (SYSTEM_INITS.includes(argv[0]!)) return { kind: "system", init: argv[0]! };
   const env = new Map<string, string>();
-  for (const line of [PATH, `HOSTNAME=${spec.hostname ?? name}`, ...(spec.tty ? ["TERM=xterm"] : []), ...run.env]) env.set(line.split("=", 1)[0]!, line);
+  for (const line of [PATH, `HOSTNAME=${spec.hostname ?? name}`, ...(spec.tty ? ["TERM=xterm"] : []), ...run.env])
+    env.set(line.split("=", 1)[0]!, line);
   for (const [key, value] of Object.entries(spec.env)) env.set(key, `${key}=${value}`);
   return {
     kind: "process",

@@ -41,7 +41,16 @@ function isNews(before: Observed | null, after: Observed): boolean {
 
 /** The agent knows nothing of it, so it must be told again from the start: revision 0. */
 function gone(before: Observed): Observed {
-  return { ...before, phase: "absent", revision: 0, pid: null, exit: null, exitCode: null, reason: "its node no longer has it", snapshots: {} };
+  return {
+    ...before,
+    phase: "absent",
+    revision: 0,
+    pid: null,
+    exit: null,
+    exitCode: null,
+    reason: "its node no longer has it",
+    snapshots: {},
+  };
 }
 
 /** Free space moves all the time: a step of 1 % of the disk is news. */

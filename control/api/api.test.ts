@@ -44,7 +44,10 @@ beforeEach(async () => {
     startedAt: 0,
     now: Date.now,
     newId,
-    connections: { stats: () => Promise.reject(new Error("no node here")), signal: () => Promise.reject(new Error("no node here")) } as never,
+    connections: {
+      stats: () => Promise.reject(new Error("no node here")),
+      signal: () => Promise.reject(new Error("no node here")),
+    } as never,
     images: createMover({
       blobs,
       state: () => store.state,

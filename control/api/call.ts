@@ -48,7 +48,8 @@ export async function call(deps: Deps, incoming: Incoming, log: (line: string) =
     if (admitted.operation.live) throw new HyperlaneError("INVALID", "This is a live stream: open it as a WebSocket.");
     const body = check(SCHEMAS[admitted.name], "body", isMutation(admitted.operation) ? parseBody(incoming.text) : {});
     const handle = () => (HANDLERS[admitted.name as keyof Handlers] as AnyHandler)(deps, { ...admitted, body });
-    if (isMutation(admitted.operation)) return await mutate(deps, incoming, admitted.token, handle as () => Write<unknown> | Promise<Write<unknown>>);
+    if (isMutation(admitted.operation))
+      return await mutate(deps, incoming, admitted.token, handle as () => Write<unknown> | Promise<Write<unknown>>);
     const output = await handle();
     await deps.store.settled();
     return typeof output === "string"

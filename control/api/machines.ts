@@ -175,10 +175,14 @@ function imageFor(state: Deps["store"]["state"], name: string): MachineImage {
     });
   const { state: is, digest, rootfs, run } = image;
   if (is !== "ready")
-    throw new HyperlaneError("STATE", is === "creating" ? `The image "${name}" is still being made.` : `The image "${name}" could not be made.`, {
-      field: "spec.image",
-      hint: "`vps image list` shows when it is ready.",
-    });
+    throw new HyperlaneError(
+      "STATE",
+      is === "creating" ? `The image "${name}" is still being made.` : `The image "${name}" could not be made.`,
+      {
+        field: "spec.image",
+        hint: "`vps image list` shows when it is ready.",
+      },
+    );
   if (digest === null || rootfs === null || run === null)
     throw new HyperlaneError("INVALID", `"${name}" is no image that a machine can be made from.`, { field: "spec.image" });
   return { digest, rootfs, run };
@@ -202,7 +206,8 @@ function checkPort(state: Deps["store"]["state"], want: Exposure, machine: Store
       const same = other.id === machine?.id && e.port === want.port;
       const meets = e.hostIp === null || want.hostIp === null || e.hostIp === want.hostIp;
       const node = machine?.node ?? null;
-      if (e.hostPort !== want.hostPort || e.protocol !== want.protocol || same || !meets || (node !== null && other.node !== node)) continue;
+      if (e.hostPort !== want.hostPort || e.protocol !== want.protocol || same || !meets || (node !== null && other.node !== node))
+        continue;
       throw new HyperlaneError(
         "CONFLICT",
         `Port ${want.hostPort}/${want.protocol} of the node already leads to "${other.name}" port ${e.port}.`,

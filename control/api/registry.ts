@@ -57,11 +57,11 @@ export async function serveRegistry(deps: Deps, request: Request, url: URL, log:
 }
 
 function refuse(thrown: unknown, log: (line: string) => void): Response {
-  if (thrown instanceof Refusal)
-    return json(thrown.status, { errors: [{ code: thrown.code, message: thrown.message }] }, thrown.headers);
+  if (thrown instanceof Refusal) return json(thrown.status, { errors: [{ code: thrown.code, message: thrown.message }] }, thrown.headers);
   const error = toHyperlaneError(thrown);
   if (error.code === "BUG") log(`registry: ${error.stack ?? error.message}`);
-  const [status, code] = error.code === "CORRUPT" ? [400, "DIGEST_INVALID"] : error.code === "INVALID" ? [400, "NAME_INVALID"] : [500, "UNKNOWN"];
+  const [status, code] =
+    error.code === "CORRUPT" ? [400, "DIGEST_INVALID"] : error.code === "INVALID" ? [400, "NAME_INVALID"] : [500, "UNKNOWN"];
   return json(status, { errors: [{ code, message: error.message }] });
 }
 
@@ -70,7 +70,8 @@ function authenticate({ store }: Deps, request: Request, writes: boolean): Store
   const basic = /^Basic (\S+)$/i.exec(header)?.[1];
   const secret = basic ? Buffer.from(basic, "base64").toString().split(/:(.*)/s)[1] : /^Bearer (\S+)$/i.exec(header)?.[1];
   const token = secret ? findToken(store.state, secret) : undefined;
-  if (!token) throw new Refusal(401, "UNAUTHORIZED", "log in with an API token as the password", { "www-authenticate": 'Basic realm="hyperlane"' });
+  if (!token)
+    throw new Refusal(401, "UNAUTHORIZED", "log in with an API token as the password", { "www-authenticate": 'Basic realm="hyperlane"' });
   if (!allows(token.role, writes ? "write" : "read")) throw new Refusal(403, "DENIED", `the token "${token.name}" may only read`);
   return token;
 }
@@ -111,7 +112,8 @@ function mediaTypeOf(bytes: Buffer): string | undefined {
 }
 
 async function putManifest({ deps, blobs, request, token, repository }: Call, reference: string): Promise<Response> {
-  if (Number(request.headers.get("content-length")) > MANIFEST_MAX_BYTES) throw new Refusal(413, "SIZE_INVALID", "a manifest may have 4 MiB");
+  if (Number(request.headers.get("content-length")) > MANIFEST_MAX_BYTES)
+    throw new Refusal(413, "SIZE_INVALID", "a manifest may have 4 MiB");
   const bytes = Buffer.from(await request.arrayBuffer());
   if (bytes.length > MANIFEST_MAX_BYTES) throw new Refusal(413, "SIZE_INVALID", "a manifest may have 4 MiB");
   const type = mediaTypeOf(bytes);
@@ -243,7 +245,9 @@ function listTags({ deps, url, repository }: Call): Response {
 }
 
 function catalog(state: State, url: URL): Response {
-  const all = [...state.image.values()].flatMap((i) => (i.target !== null && i.name.includes(":") ? [i.name.slice(0, i.name.lastIndexOf(":"))] : []));
+  const all = [...state.image.values()].flatMap((i) =>
+    i.target !== null && i.name.includes(":") ? [i.name.slice(0, i.name.lastIndexOf(":"))] : [],
+  );
   const { items, headers } = page([...new Set(all)].sort(), url);
   return json(200, { repositories: items }, headers);
 }

@@ -42,8 +42,7 @@ export function startServer(
         idempotencyKey: request.headers.get("idempotency-key"),
       };
       if (request.headers.has("upgrade")) return await upgrade(deps, request, server, head, log);
-      if (Number(request.headers.get("content-length") ?? 0) > BODY_MAX_BYTES)
-        return respond(refusal(tooLarge(), log));
+      if (Number(request.headers.get("content-length") ?? 0) > BODY_MAX_BYTES) return respond(refusal(tooLarge(), log));
       const text = await readText(request);
       return text === undefined ? respond(refusal(tooLarge(), log)) : respond(await call(deps, { ...head, text }, log));
     },

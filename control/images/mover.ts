@@ -31,8 +31,7 @@ type Deps = {
 };
 export type Mover = ReturnType<typeof createMover>;
 type Move =
-  | { kind: "sendImage"; node: string; rootfs: string; digest: string }
-  | { kind: "commit"; node: string; machine: string; image: string };
+  { kind: "sendImage"; node: string; rootfs: string; digest: string } | { kind: "commit"; node: string; machine: string; image: string };
 
 const RETRY_MS = 5_000;
 const CHUNK_BYTES = 256 * 1024;
@@ -145,7 +144,12 @@ export function createMover(deps: Deps) {
           last = thrown;
           deps.log(`mirror ${base}: ${toHyperlaneError(thrown).message}`);
         }
-    throw last ?? new HyperlaneError("UNAVAILABLE", `Cannot reach the registry ${reference.registry}.`, { hint: "Is it started, and is the port right?" });
+    throw (
+      last ??
+      new HyperlaneError("UNAVAILABLE", `Cannot reach the registry ${reference.registry}.`, {
+        hint: "Is it started, and is the port right?",
+      })
+    );
   }
 
   return {
@@ -165,7 +169,12 @@ export function createMover(deps: Deps) {
       blobs.release(blobsOf(pulled.digest, pulled.manifest));
       return id;
     },
-    push: (name: string, digest: string, how: { insecure: boolean; credentials: Credentials | undefined }, on: OnProgress): Promise<void> => {
+    push: (
+      name: string,
+      digest: string,
+      how: { insecure: boolean; credentials: Credentials | undefined },
+      on: OnProgress,
+    ): Promise<void> => {
       const reference = parseReference(name)!;
       return withRegistry(reference, { ...how, push: true }, (registry) => transfers.push(registry, reference, digest, on));
     },
@@ -187,4 +196,3 @@ async function answers(base: string): Promise<boolean> {
     () => false,
   );
 }
-

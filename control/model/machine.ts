@@ -55,8 +55,7 @@ export const machineReducers: Reducers<MachineEvents> = {
     change(s, e, (m) => ({
       ...e.data,
       revision: e.seq,
-      needsRestart:
-        m.needsRestart || (isStarted(m) && JSON.stringify([m.spec, m.image]) !== JSON.stringify([e.data.spec, e.data.image])),
+      needsRestart: m.needsRestart || (isStarted(m) && JSON.stringify([m.spec, m.image]) !== JSON.stringify([e.data.spec, e.data.image])),
     })),
   "v1.MachineRenamed": (state, e) => {
     invariant(!state.names.has(e.data.name), `two machines named "${e.data.name}"`);

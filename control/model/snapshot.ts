@@ -17,10 +17,7 @@ export const snapshotReducers: Reducers<SnapshotEvents> = {
     return [["snapshot", e.subject], ...revise(state, e.data.machine, e.seq)];
   },
   "v1.SnapshotObserved": (state, e) => patch(state, e.subject, e.data),
-  "v1.SnapshotRemoveRequested": (state, e) => [
-    ...patch(state, e.subject, { state: "removing" }),
-    ...revise(state, e.data.machine, e.seq),
-  ],
+  "v1.SnapshotRemoveRequested": (state, e) => [...patch(state, e.subject, { state: "removing" }), ...revise(state, e.data.machine, e.seq)],
   "v1.SnapshotRemoved": (state, e) => {
     const snapshot = state.snapshot.get(e.subject);
     if (snapshot) state.snapshotsOf.get(snapshot.machine)?.delete(e.subject);

@@ -57,7 +57,12 @@ function world() {
     settle,
     wait: (ms: number) => void (now += ms),
     up: (id = "m-1", spec = {}) =>
-      append({ type: "v1.MachineRequested", subject: id, actor: "t", data: { name: id, labels: {}, spec: MachineSpec.parse(spec), image: FAKE_MACHINE_IMAGE, exposures: [] } }),
+      append({
+        type: "v1.MachineRequested",
+        subject: id,
+        actor: "t",
+        data: { name: id, labels: {}, spec: MachineSpec.parse(spec), image: FAKE_MACHINE_IMAGE, exposures: [] },
+      }),
     machine: (id = "m-1") => state.machine.get(id)!,
     observe: (change: Partial<Observed>, id = "m-1") =>
       append({
@@ -144,7 +149,12 @@ test("a change of a running machine waits for its next start, and says so until 
   w.up();
   w.settle();
   w.observe({});
-  w.append({ type: "v1.MachineSpecChanged", subject: "m-1", actor: "t", data: { spec: MachineSpec.parse({ cpu: 2 }), labels: {}, image: FAKE_MACHINE_IMAGE } });
+  w.append({
+    type: "v1.MachineSpecChanged",
+    subject: "m-1",
+    actor: "t",
+    data: { spec: MachineSpec.parse({ cpu: 2 }), labels: {}, image: FAKE_MACHINE_IMAGE },
+  });
   expect([w.machine().needsRestart, w.machine().state]).toEqual([true, "running"]);
   w.append({ type: "v1.MachinePowerRequested", subject: "m-1", actor: "t", data: { power: "running", epoch: 2 } });
   expect(w.machine().needsRestart).toBe(false);
@@ -152,7 +162,12 @@ test("a change of a running machine waits for its next start, and says so until 
 
 test("what a node lacks is sent to it until it has it, and what nobody needs is removed there", () => {
   const w = world();
-  w.append({ type: "v1.NodeObserved", subject: "n-1", actor: "t", data: { status: { ...status, images: [{ rootfs: "f".repeat(64), bytes: 1 }] } } });
+  w.append({
+    type: "v1.NodeObserved",
+    subject: "n-1",
+    actor: "t",
+    data: { status: { ...status, images: [{ rootfs: "f".repeat(64), bytes: 1 }] } },
+  });
   w.up();
   const kinds = w.settle().map((a) => a.kind);
   expect(kinds.sort()).toEqual(["apply", "removeImage", "sendImage"]);

@@ -52,7 +52,8 @@ export function whyNot(spec: MachineSpec, node: Node, usage: Usage | undefined):
   const used = usage ?? { cpu: 0, memoryMib: 0, diskMib: 0 };
   if (spec.cpu > s.cpu) return `${spec.cpu} CPU asked, and it has ${s.cpu}`;
   const promised = s.cpu * CPU_OVERCOMMIT;
-  if (used.cpu + spec.cpu > promised) return `${spec.cpu} CPU asked, ${promised - used.cpu} of ${promised} (${s.cpu}, each promised ${CPU_OVERCOMMIT} times) free`;
+  if (used.cpu + spec.cpu > promised)
+    return `${spec.cpu} CPU asked, ${promised - used.cpu} of ${promised} (${s.cpu}, each promised ${CPU_OVERCOMMIT} times) free`;
   if (used.memoryMib + spec.memoryMib > s.memoryMib)
     return `${formatMib(spec.memoryMib)} RAM asked, ${size(s.memoryMib - used.memoryMib)} of ${formatMib(s.memoryMib)} free`;
   if (used.diskMib + spec.diskMib > s.diskMib)

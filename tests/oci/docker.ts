@@ -11,14 +11,18 @@ export async function startDocker() {
   const dir = mkdtempSync(`${tmpdir()}/hl-docker-`);
   const socket = `unix://${dir}/docker.sock`;
   const folders = ["--data-root", `${dir}/data`, "--exec-root", `${dir}/exec`, "-p", `${dir}/pid`, "-H", socket];
-  const daemon = Bun.spawn(["dockerd", ...folders, "--bridge=none", "--iptables=false"], { stdout: "ignore", stderr: Bun.file(`${dir}/log`) });
+  const daemon = Bun.spawn(["dockerd", ...folders, "--bridge=none", "--iptables=false"], {
+    stdout: "ignore",
+    stderr: Bun.file(`${dir}/log`),
+  });
   const docker = async (...args: string[]): Promise<{ code: number; out: string; err: string }> => {
     const child = Bun.spawn(["docker", "-H", socket, ...args], { stdout: "pipe", stderr: "pipe", stdin: "ignore" });
     const [out, err, code] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text(), child.exited]);
     return { code, out, err };
   };
   for (const deadline = Date.now() + 30_000; (await docker("version")).code !== 0; await Bun.sleep(100))
-    if (Date.now() > deadline || daemon.exitCode !== null) throw new Error(`dockerd did not start: ${existsSync(`${dir}/log`) ? readFileSync(`${dir}/log`, "utf8").slice(-500) : ""}`);
+    if (Date.now() > deadline || daemon.exitCode !== null)
+      throw new Error(`dockerd did not start: ${existsSync(`${dir}/log`) ? readFileSync(`${dir}/log`, "utf8").slice(-500) : ""}`);
   return {
     docker,
     async close(): Promise<void> {

@@ -14,7 +14,8 @@ export async function startRegistry(auth: Auth = { kind: "none" }) {
   const { port } = probe;
   probe.stop(true);
   const host = `127.0.0.1:${port}`;
-  if (auth.kind === "basic") writeFileSync(`${dir}/htpasswd`, `${auth.user}:${await Bun.password.hash(auth.password, { algorithm: "bcrypt", cost: 4 })}\n`);
+  if (auth.kind === "basic")
+    writeFileSync(`${dir}/htpasswd`, `${auth.user}:${await Bun.password.hash(auth.password, { algorithm: "bcrypt", cost: 4 })}\n`);
   if (auth.kind === "token") writeFileSync(`${dir}/root.pem`, auth.certificate);
   const how =
     auth.kind === "basic"
@@ -22,12 +23,25 @@ export async function startRegistry(auth: Auth = { kind: "none" }) {
       : auth.kind === "token"
         ? { auth: { token: { realm: auth.realm, service: "test", issuer: "test", rootcertbundle: `${dir}/root.pem` } } }
         : {};
-  const config = { version: "0.1", log: { level: "error" }, storage: { filesystem: { rootdirectory: `${dir}/data` } }, http: { addr: host }, ...how };
+  const config = {
+    version: "0.1",
+    log: { level: "error" },
+    storage: { filesystem: { rootdirectory: `${dir}/data` } },
+    http: { addr: host },
+    ...how,
+  };
   writeFileSync(`${dir}/config.yml`, JSON.stringify(config));
   const child = Bun.spawn(["docker-registry", "serve", `${dir}/config.yml`], { stdout: "ignore", stderr: "pipe" });
   for (const deadline = Date.now() + 10_000; ; await Bun.sleep(20)) {
-    if (await fetch(`http://${host}/v2/`).then(() => true, () => false)) break;
-    if (Date.now() > deadline || child.exitCode !== null) throw new Error(`docker-registry did not start: ${await new Response(child.stderr).text()}`);
+    if (
+      await fetch(`http://${host}/v2/`).then(
+        () => true,
+        () => false,
+      )
+    )
+      break;
+    if (Date.now() > deadline || child.exitCode !== null)
+      throw new Error(`docker-registry did not start: ${await new Response(child.stderr).text()}`);
   }
   return {
     host,
@@ -40,7 +54,11 @@ export async function startRegistry(auth: Auth = { kind: "none" }) {
 }
 
 /** Distribution's token authentication: a server that signs tokens for one user, as the registry's certificate says it may. */
-export async function startTokenServer(user: string, password: string, makeCertificate: (key: { privateKey: string; publicKey: string }) => Promise<string>) {
+export async function startTokenServer(
+  user: string,
+  password: string,
+  makeCertificate: (key: { privateKey: string; publicKey: string }) => Promise<string>,
+) {
   const { privateKey, publicKey } = generateKeyPairSync("ec", {
     namedCurve: "P-256",
     privateKeyEncoding: { type: "pkcs8", format: "pem" },
@@ -60,7 +78,16 @@ export async function startTokenServer(user: string, password: string, makeCerti
       const [type, name, actions = ""] = scope.split(":");
       const now = Math.floor(Date.now() / 1000);
       const x5c = [new X509Certificate(certificate).raw.toString("base64")];
-      const claims = { iss: "test", sub: user, aud: "test", exp: now + 300, nbf: now - 10, iat: now, jti: crypto.randomUUID(), access: [{ type, name, actions: actions.split(",") }] };
+      const claims = {
+        iss: "test",
+        sub: user,
+        aud: "test",
+        exp: now + 300,
+        nbf: now - 10,
+        iat: now,
+        jti: crypto.randomUUID(),
+        access: [{ type, name, actions: actions.split(",") }],
+      };
       const body = `${part({ typ: "JWT", alg: "ES256", x5c })}.${part(claims)}`;
       const signature = sign("sha256", Buffer.from(body), { key: privateKey, dsaEncoding: "ieee-p1363" }).toString("base64url");
       return Response.json({ token: `${body}.${signature}`, expires_in: 300 });
@@ -80,7 +107,13 @@ export function writeLayout(dir: string, tag: string, layers: Buffer[], config: 
   const type = "application/vnd.oci.image";
   const diffIds = layers.map((l) => `sha256:${createHash("sha256").update(l).digest("hex")}`);
   const parts = layers.map((l) => ({ mediaType: `${type}.layer.v1.tar+gzip`, ...put(gzipSync(l, { level: 1 })) }));
-  const image = { architecture: "amd64", os: "linux", config, rootfs: { type: "layers", diff_ids: diffIds }, history: layers.map(() => ({ created_by: "test" })) };
+  const image = {
+    architecture: "amd64",
+    os: "linux",
+    config,
+    rootfs: { type: "layers", diff_ids: diffIds },
+    history: layers.map(() => ({ created_by: "test" })),
+  };
   const configuration = { mediaType: `${type}.config.v1+json`, ...put(Buffer.from(JSON.stringify(image))) };
   const manifest = { schemaVersion: 2, mediaType: `${type}.manifest.v1+json`, config: configuration, layers: parts };
   const stored = put(Buffer.from(JSON.stringify(manifest)));

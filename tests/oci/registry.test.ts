@@ -12,7 +12,13 @@ import { startRegistry, startTokenServer, WHY_NO_REGISTRY, writeLayout } from ".
 const dir = mkdtempSync(`${tmpdir()}/hl-oci-`);
 const layer = (name: string, bytes: number): Buffer => {
   mkdirSync(`${dir}/${name}`, { recursive: true });
-  writeFileSync(`${dir}/${name}/${name}.bin`, crypto.getRandomValues(Buffer.alloc(Math.min(bytes, 65536))).toString("hex").repeat(Math.ceil(bytes / 131072)));
+  writeFileSync(
+    `${dir}/${name}/${name}.bin`,
+    crypto
+      .getRandomValues(Buffer.alloc(Math.min(bytes, 65536)))
+      .toString("hex")
+      .repeat(Math.ceil(bytes / 131072)),
+  );
   return Buffer.from(Bun.spawnSync(["tar", "-C", `${dir}/${name}`, "-cf", "-", "."]).stdout);
 };
 async function skopeo(...args: string[]): Promise<{ code: number; out: string; err: string }> {
@@ -47,7 +53,8 @@ withRegistry("a pull brings every blob, verified; a second finds all there", asy
   const image = await createTransfers(blobs).pull(open(), ref("team/app:v1"), "linux/amd64", (p) => void seen.push(p));
   expect(image.digest).toBe(digest);
   expect(image.config.config?.Cmd).toEqual(["sh"]);
-  for (const l of image.manifest.layers) expect(seen.filter((p) => p.digest === l.digest).at(-1)).toEqual({ digest: l.digest, size: l.size, done: l.size, state: "done" });
+  for (const l of image.manifest.layers)
+    expect(seen.filter((p) => p.digest === l.digest).at(-1)).toEqual({ digest: l.digest, size: l.size, done: l.size, state: "done" });
   seen.length = 0;
   await createTransfers(blobs).pull(open(), ref("team/app:v1"), "linux/amd64", (p) => void seen.push(p));
   expect(new Set(seen.map((p) => p.state))).toEqual(new Set(["waiting", "there"]));
@@ -84,7 +91,9 @@ withRegistry("a line that breaks off goes on where it stopped", async () => {
 
 withRegistry("what a killed pull left is taken up; what it left damaged is thrown away", async () => {
   const blobs = freshBlobs();
-  const layout = JSON.parse(readFileSync(`${dir}/layout/blobs/sha256/${digest.slice(7)}`, "utf8")) as { layers: { digest: string; size: number }[] };
+  const layout = JSON.parse(readFileSync(`${dir}/layout/blobs/sha256/${digest.slice(7)}`, "utf8")) as {
+    layers: { digest: string; size: number }[];
+  };
   const [first, second] = layout.layers as [{ digest: string; size: number }, { digest: string; size: number }];
   const half = async ({ digest: d, size }: { digest: string; size: number }, bytes: Buffer): Promise<void> => {
     const ingest = await blobs.ingest(d.replace(":", "-"));
@@ -147,26 +156,47 @@ withRegistry("what is not there, and who may not, is said", async () => {
 });
 
 for (const kind of ["basic", "token"] as const)
-  withRegistry(`a registry that asks for a login (${kind})`, async () => {
-    const certificate = async ({ privateKey }: { privateKey: string }): Promise<string> => {
-      writeFileSync(`${dir}/key.pem`, privateKey);
-      return Bun.spawnSync(["openssl", "req", "-x509", "-new", "-key", `${dir}/key.pem`, "-subj", "/CN=test", "-days", "2"]).stdout.toString();
-    };
-    const tokens = kind === "token" ? await startTokenServer("ann", "secret", certificate) : undefined;
-    const guarded = await startRegistry(tokens ? { kind, realm: tokens.realm, certificate: tokens.certificate } as never : { kind: "basic", user: "ann", password: "secret" });
-    const at = parseReference(`${guarded.host}/team/app:v1`)!;
-    const with_ = (password: string | null, push = false) =>
-      createRegistry({ base: `http://${guarded.host}`, push, ...(password !== null && { credentials: { username: "ann", password } }) });
-    const transfers = createTransfers(freshBlobs());
-    await transfers.pull(open(), ref("team/app:v1"), "linux/amd64", () => {});
-    await transfers.push(with_("secret", true), at, digest, () => {});
-    expect((await createTransfers(freshBlobs()).pull(with_("secret"), at, "linux/amd64", () => {})).digest).toBe(digest);
-    for (const wrong of ["not it", null])
-      await expect(createTransfers(freshBlobs()).pull(with_(wrong), at, "linux/amd64", () => {})).rejects.toThrow(/does not accept the login|asks for a login|refuses/);
-    if (tokens) expect(tokens.asked.every((scope) => scope.startsWith("repository:team/app:"))).toBe(true);
-    tokens?.close();
-    await guarded.close();
-  }, 30_000);
+  withRegistry(
+    `a registry that asks for a login (${kind})`,
+    async () => {
+      const certificate = async ({ privateKey }: { privateKey: string }): Promise<string> => {
+        writeFileSync(`${dir}/key.pem`, privateKey);
+        return Bun.spawnSync([
+          "openssl",
+          "req",
+          "-x509",
+          "-new",
+          "-key",
+          `${dir}/key.pem`,
+          "-subj",
+          "/CN=test",
+          "-days",
+          "2",
+        ]).stdout.toString();
+      };
+      const tokens = kind === "token" ? await startTokenServer("ann", "secret", certificate) : undefined;
+      const guarded = await startRegistry(
+        tokens
+          ? ({ kind, realm: tokens.realm, certificate: tokens.certificate } as never)
+          : { kind: "basic", user: "ann", password: "secret" },
+      );
+      const at = parseReference(`${guarded.host}/team/app:v1`)!;
+      const with_ = (password: string | null, push = false) =>
+        createRegistry({ base: `http://${guarded.host}`, push, ...(password !== null && { credentials: { username: "ann", password } }) });
+      const transfers = createTransfers(freshBlobs());
+      await transfers.pull(open(), ref("team/app:v1"), "linux/amd64", () => {});
+      await transfers.push(with_("secret", true), at, digest, () => {});
+      expect((await createTransfers(freshBlobs()).pull(with_("secret"), at, "linux/amd64", () => {})).digest).toBe(digest);
+      for (const wrong of ["not it", null])
+        await expect(createTransfers(freshBlobs()).pull(with_(wrong), at, "linux/amd64", () => {})).rejects.toThrow(
+          /does not accept the login|asks for a login|refuses/,
+        );
+      if (tokens) expect(tokens.asked.every((scope) => scope.startsWith("repository:team/app:"))).toBe(true);
+      tokens?.close();
+      await guarded.close();
+    },
+    30_000,
+  );
 
 // ---- our own registry ----
 
@@ -185,7 +215,9 @@ test.skipIf(!Bun.which("skopeo"))("skopeo pushes to ours, and what it pushed is 
   const back = await skopeo("copy", "--src-tls-verify=false", `--src-creds=${creds()}`, ours("team/mine:v1"), `oci:${dir}/back:latest`);
   expect(back.code).toBe(0);
   expect(existsSync(`${dir}/back/blobs/sha256/${d.slice(7)}`)).toBe(true);
-  const tags = JSON.parse((await skopeo("list-tags", "--tls-verify=false", `--creds=${creds()}`, ours("team/mine"))).out) as { Tags: string[] };
+  const tags = JSON.parse((await skopeo("list-tags", "--tls-verify=false", `--creds=${creds()}`, ours("team/mine"))).out) as {
+    Tags: string[];
+  };
   expect(tags.Tags).toEqual(["v1"]);
   expect((await skopeo("inspect", "--tls-verify=false", "--creds=any:wrong", ours("team/mine:v1"))).code).not.toBe(0);
 });
@@ -193,14 +225,16 @@ test.skipIf(!Bun.which("skopeo"))("skopeo pushes to ours, and what it pushed is 
 /** The distribution specification, line by line, where clients do not lead. */
 test("our registry: uploads in chunks, ranges, mounts, tags, and what it refuses", async () => {
   const auth = { authorization: `Basic ${btoa(creds())}` };
-  const ask = (method: string, path: string, more: RequestInit = {}) => fetch(`${control.url}${path}`, { method, ...more, headers: { ...auth, ...(more.headers as object) } });
+  const ask = (method: string, path: string, more: RequestInit = {}) =>
+    fetch(`${control.url}${path}`, { method, ...more, headers: { ...auth, ...(more.headers as object) } });
   const bytes = Buffer.from("chunked upload");
   const blob = `sha256:${new Bun.CryptoHasher("sha256").update(bytes).digest("hex")}`;
   expect((await fetch(`${control.url}/v2/`)).headers.get("www-authenticate")).toBe('Basic realm="hyperlane"');
   expect((await ask("GET", "/v2/")).status).toBe(200);
   const begun = await ask("POST", "/v2/x/y/blobs/uploads/");
   const at = begun.headers.get("location")!;
-  const chunk = (from: number, to: number) => ask("PATCH", at, { body: bytes.subarray(from, to), headers: { "content-range": `${from}-${to - 1}` } });
+  const chunk = (from: number, to: number) =>
+    ask("PATCH", at, { body: bytes.subarray(from, to), headers: { "content-range": `${from}-${to - 1}` } });
   expect((await chunk(0, 5)).headers.get("range")).toBe("0-4");
   expect((await chunk(9, 14)).status).toBe(416);
   expect((await ask("GET", at)).headers.get("range")).toBe("0-4");
@@ -212,7 +246,8 @@ test("our registry: uploads in chunks, ranges, mounts, tags, and what it refuses
   expect((await ask("POST", `/v2/other/blobs/uploads/?mount=${blob}&from=x/y`)).status).toBe(201);
   const wrong = await ask("POST", `/v2/x/y/blobs/uploads/?digest=sha256:${"0".repeat(64)}`, { body: "other" });
   expect([wrong.status, ((await wrong.json()) as { errors: { code: string }[] }).errors[0]!.code]).toEqual([400, "DIGEST_INVALID"]);
-  const manifest = (config: string) => JSON.stringify({ schemaVersion: 2, config: { mediaType: "application/vnd.oci.empty.v1+json", digest: config, size: 14 }, layers: [] });
+  const manifest = (config: string) =>
+    JSON.stringify({ schemaVersion: 2, config: { mediaType: "application/vnd.oci.empty.v1+json", digest: config, size: 14 }, layers: [] });
   const missing = await ask("PUT", "/v2/x/y/manifests/v1", { body: manifest(`sha256:${"1".repeat(64)}`) });
   expect(((await missing.json()) as { errors: { code: string }[] }).errors[0]!.code).toBe("MANIFEST_BLOB_UNKNOWN");
   for (const body of ["", "{}", "[]", "not json"]) expect((await ask("PUT", "/v2/x/y/manifests/v1", { body })).status).toBe(400);
@@ -220,8 +255,16 @@ test("our registry: uploads in chunks, ranges, mounts, tags, and what it refuses
   expect(put.status).toBe(201);
   expect((await ask("GET", `/v2/x/y/manifests/${put.headers.get("docker-content-digest")}`)).status).toBe(200);
   // A thing that is no image of a file system is kept, and no machine is made from it.
-  await expect(control.client.createMachine({ body: { name: "none", spec: { image: "x/y:v1" } } })).rejects.toThrow(/no image that a machine can be made from/);
-  for (const path of ["/v2/../secret/manifests/x", "/v2/UP/manifests/x", "/v2/a/blobs/../../x", "/v2/a/manifests/..%2f..", "/v2/a/blobs/sha256:zz"])
+  await expect(control.client.createMachine({ body: { name: "none", spec: { image: "x/y:v1" } } })).rejects.toThrow(
+    /no image that a machine can be made from/,
+  );
+  for (const path of [
+    "/v2/../secret/manifests/x",
+    "/v2/UP/manifests/x",
+    "/v2/a/blobs/../../x",
+    "/v2/a/manifests/..%2f..",
+    "/v2/a/blobs/sha256:zz",
+  ])
     expect([path, (await ask("GET", path)).status >= 400]).toEqual([path, true]);
   expect((await ask("DELETE", "/v2/x/y/manifests/v1")).status).toBe(202);
   expect((await ask("GET", "/v2/x/y/manifests/v1")).status).toBe(404);
