@@ -128,14 +128,12 @@ async function log(): Promise<Measure[]> {
     const ids = Array.from({ length: PRESENT }, (_, i) => `m-${String(i).padStart(12, "0")}`);
     for (let at = 0; at < PRESENT; at += 1000)
       await add(
-        ids
-          .slice(at, at + 1000)
-          .map((id) => ({
-            type: "v1.MachineRequested",
-            subject: id,
-            actor: "b",
-            data: { name: id, labels: {}, spec, image: FAKE_MACHINE_IMAGE, exposures: [] },
-          })),
+        ids.slice(at, at + 1000).map((id) => ({
+          type: "v1.MachineRequested",
+          subject: id,
+          actor: "b",
+          data: { name: id, labels: {}, spec, image: FAKE_MACHINE_IMAGE, exposures: [] },
+        })),
       );
     for (let at = 0; at < PRESENT; at += 1000)
       await add(

@@ -4,7 +4,14 @@ import type { Command } from "#cli/command.ts";
 type Row = { group: "Machines" | "Inside" | "Disks and images" | "System"; summary: string; load: () => Promise<Command> };
 const docker = (name: string) => () =>
   import("./commands/ps.ts").then((m) => [m.ps, m.port, m.wait, m.kill, m.rename, m.inspect].find((c) => c.name === name)!);
-const images = (name: string) => () => import("./commands/images.ts").then((m) => Object.values(m).find((c) => c.name === name)!);
+const images = (name: string) => () =>
+  import("./commands/images.ts").then((m) =>
+    [m.imageList, m.imagePull, m.imagePush, m.imageCreate, m.commit, m.imageTag].find((c) => c.name === name)!,
+  );
+const archives = (name: string) => () =>
+  import("./commands/archives.ts").then((m) => [m.imageSave, m.imageLoad, m.imageImport].find((c) => c.name === name)!);
+const tidying = (name: string) => () =>
+  import("./commands/images.ts").then((m) => [m.imageInspect, m.imageHistory, m.imageRm, m.imagePrune].find((c) => c.name === name)!);
 const machines = (name: string) => () =>
   import("./commands/machines.ts").then((m) => [m.list, m.show, m.scale, m.destroy, ...m.powerCommands].find((c) => c.name === name)!);
 
@@ -80,13 +87,13 @@ export const COMMANDS = {
   "image create": { group: "Disks and images", summary: "Make an image from a machine", load: images("image create") },
   commit: { group: "Disks and images", summary: "Make an image from a machine", load: images("commit") },
   "image tag": { group: "Disks and images", summary: "Give an image another name", load: images("image tag") },
-  "image inspect": { group: "Disks and images", summary: "Everything about an image", load: images("image inspect") },
-  "image history": { group: "Disks and images", summary: "The steps an image was made in", load: images("image history") },
-  "image save": { group: "Disks and images", summary: "Write images to an archive", load: images("image save") },
-  "image load": { group: "Disks and images", summary: "Take images in from an archive", load: images("image load") },
-  "image import": { group: "Disks and images", summary: "Make an image from a root file system", load: images("image import") },
-  "image rm": { group: "Disks and images", summary: "Remove images", load: images("image rm") },
-  "image prune": { group: "Disks and images", summary: "Remove every image that no machine uses", load: images("image prune") },
+  "image inspect": { group: "Disks and images", summary: "Everything about an image", load: tidying("image inspect") },
+  "image history": { group: "Disks and images", summary: "The steps an image was made in", load: tidying("image history") },
+  "image save": { group: "Disks and images", summary: "Write images to an archive", load: archives("image save") },
+  "image load": { group: "Disks and images", summary: "Take images in from an archive", load: archives("image load") },
+  "image import": { group: "Disks and images", summary: "Make an image from a root file system", load: archives("image import") },
+  "image rm": { group: "Disks and images", summary: "Remove images", load: tidying("image rm") },
+  "image prune": { group: "Disks and images", summary: "Remove every image that no machine uses", load: tidying("image prune") },
   events: { group: "System", summary: "What happened", load: () => import("./commands/events.ts").then((m) => m.events) },
   "node list": {
     group: "System",

@@ -23,7 +23,6 @@ export type Progress = { digest: string; size: number; done: number; state: "wai
 export type OnProgress = (progress: Progress) => void;
 /** digest: of the manifest. bytes: of manifest, configuration and layers as they travel. */
 export type StoredImage = { digest: string; bytes: number; manifest: Manifest; config: ImageConfig };
-export type Transfers = ReturnType<typeof createTransfers>;
 
 const PARALLEL = 3;
 const TRIES = 5;

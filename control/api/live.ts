@@ -11,7 +11,7 @@ import type { OpenRequest } from "#contract/wire/agent.ts";
 import { encodeMessage, F } from "#contract/wire/frames.ts";
 import type { Image } from "#contract/resources/image.ts";
 import { findImage } from "#control/images/catalog.ts";
-import type { Credentials } from "#oci/client.ts";
+import type { Credentials } from "#oci/session.ts";
 import type { OnProgress } from "#oci/transfer.ts";
 import { fromGrpc } from "#control/agents/connections.ts";
 import type { StoredEvent } from "#control/model/state.ts";

@@ -6,7 +6,7 @@ import type { Deps, LiveName } from "./handler.ts";
 import { createLive, type Session } from "./live.ts";
 import { openapiPage } from "./openapi.ts";
 import { serveRegistry } from "./registry.ts";
-import type { Credentials } from "#oci/client.ts";
+import type { Credentials } from "#oci/session.ts";
 
 const BODY_MAX_BYTES = 1024 * 1024;
 const LAYER_MAX_BYTES = 64 * 1024 * 1024 * 1024;

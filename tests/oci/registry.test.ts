@@ -4,7 +4,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSy
 import { tmpdir } from "node:os";
 import { parseReference } from "#contract/oci/reference.ts";
 import { openBlobs, type Blobs } from "#oci/blobs.ts";
-import { createRegistry, type RegistryOptions } from "#oci/client.ts";
+import { createRegistry } from "#oci/client.ts";
+import type { RegistryOptions } from "#oci/session.ts";
 import { createTransfers, type Progress } from "#oci/transfer.ts";
 import { startFakeControl, type FakeControl } from "#tests/fake/control.ts";
 import { startRegistry, startTokenServer, WHY_NO_REGISTRY, writeLayout } from "./peers.ts";
