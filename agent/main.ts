@@ -9,13 +9,13 @@ import { readJson, writeFileDurably } from "#agent/host/files.ts";
 import { hostSize, probeAccelerator, tscKhz, type Accelerator } from "#agent/host/probe.ts";
 import { bootId, findByArgument, identify, isAlive } from "#agent/host/process.ts";
 import { spawnDetached } from "#agent/host/run.ts";
-import { openImages } from "#agent/images/store.ts";
+import { openImages, type Images } from "#agent/images/store.ts";
 import { openLanes } from "#agent/machine/lanes.ts";
 import { trimLogs } from "#agent/machine/logs.ts";
 import { openNetwork } from "#agent/network/apply.ts";
-import { startResolver } from "#agent/network/dns.ts";
+import { hostServers, startResolver } from "#agent/network/dns.ts";
 import { gateway4, gateway6 } from "#agent/network/plan.ts";
-import { openStorage } from "#agent/storage/storage.ts";
+import { openStorage, type Storage } from "#agent/storage/storage.ts";
 import { createQemu } from "#runtimes/qemu/driver.ts";
 import type { Runtime } from "#runtimes/runtime.ts";
 import { startAgentServer } from "./server.ts";
@@ -25,6 +25,12 @@ const Config = z.object({
   address: z.string(),
   bridge: z.string(),
   subnet4: z.string(),
+  /** The way out of the host, for addresses to be translated on; null: every interface but the bridge. */
+  uplink: z.string().nullable().default(null),
+  /** Asked for names that are not ours; null: whom the host asks. */
+  dnsServer: z.string().nullable().default(null),
+  /** Images made into file systems at once. */
+  maxBuilds: z.int().min(1).default(2),
   zpool: z.string().nullable(),
   /** CPUs offered to machines; null: as many as the host has. */
   cpus: z.int().nullable(),
@@ -63,9 +69,14 @@ export async function runAgent(
   // Probing boots a kernel, which takes its time: the rest goes on meanwhile.
   const probing = accelerate(dir, kernel);
   probing.catch(() => {});
-  const images = openImages(`${dir}/images`, program);
+  const images = openImages(`${dir}/images`, program, config.maxBuilds);
   const storage = await openStorage(paths.disksDir, config.zpool);
-  const network = await openNetwork({ bridge: config.bridge, subnet4: config.subnet4, prefix6: prefix6Of(config.node) });
+  const network = await openNetwork({
+    bridge: config.bridge,
+    subnet4: config.subnet4,
+    uplink: config.uplink,
+    prefix6: prefix6Of(config.node),
+  });
   const accelerator = await probing;
   log(`Machines run on ${accelerator.accelerator}: ${accelerator.reason}.`);
   const runtime = openRuntime(config.node);
@@ -83,21 +94,9 @@ export async function runAgent(
     log,
   });
   await lanes.recover();
-  const resolver = await startResolver([gateway4(network.network), gateway6(network.network)], lanes.names);
-  const size = hostSize();
-  const boot = bootId();
-  const status = (): NodeStatus => ({
-    version,
-    bootId: boot,
-    cpu: config.cpus ?? size.cpu,
-    memoryMib: size.memoryMib,
-    ...storage.space(),
-    accelerator: accelerator.accelerator,
-    acceleratorReason: accelerator.reason,
-    storage: storage.kind,
-    runtimes: [runtime.name],
-    images: images.list(),
-  });
+  const upstream = config.dnsServer === null ? hostServers : () => [config.dnsServer!];
+  const resolver = await startResolver([gateway4(network.network), gateway6(network.network)], lanes.names, upstream);
+  const status = statusOf(version, config, accelerator, storage, runtime, images);
   const server = await startAgentServer(
     { node: config.node, lanes, images, logsDir: paths.logsDir, workDir: `${dir}/work`, status, tls: config.tls, log },
     config.address,
@@ -112,6 +111,31 @@ export async function runAgent(
       lanes.detach();
     },
   };
+}
+
+/** What the node reports of itself. */
+function statusOf(
+  version: string,
+  { cpus }: AgentConfig,
+  { accelerator, reason }: Accelerator,
+  storage: Storage,
+  runtime: Runtime,
+  images: Images,
+): () => NodeStatus {
+  const size = hostSize();
+  const boot = bootId();
+  return () => ({
+    version,
+    bootId: boot,
+    cpu: cpus ?? size.cpu,
+    memoryMib: size.memoryMib,
+    ...storage.space(),
+    accelerator,
+    acceleratorReason: reason,
+    storage: storage.kind,
+    runtimes: [runtime.name],
+    images: images.list(),
+  });
 }
 
 function guestKernel(dir: string): { kernel: string; initramfs: string } {

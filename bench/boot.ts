@@ -64,7 +64,7 @@ async function ofLibvirt(dir: string, kvm: boolean): Promise<number> {
     spec: MachineSpec.parse({}),
     workload: { kind: "system", init: "/sbin/init" },
   } as Parameters<typeof guestConfig>[0];
-  const network = { bridge: "hyperlane0", subnet4: "10.77.0.0/16", prefix6: "fd00:1:2:3" };
+  const network = { bridge: "hyperlane0", subnet4: "10.77.0.0/16", prefix6: "fd00:1:2:3", uplink: null };
   const link = openGuest(socket, {
     config: () => guestConfig(desired, identity, network),
     workload: () => null,

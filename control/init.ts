@@ -11,7 +11,14 @@ import { ControlConfig } from "./main.ts";
  * port: what the API listens on, the agent one above it; undefined: as before, or 7420. secret: the API token that the
  * caller has, if any.
  */
-export type InitOptions = { dir: string; port?: number | undefined; nodeName: string; secret?: string | undefined };
+export type InitOptions = {
+  dir: string;
+  port?: number | undefined;
+  nodeName: string;
+  secret?: string | undefined;
+  jwtSecret?: string | undefined;
+  maxDiskMib?: number | undefined;
+};
 /** secret: a new admin token, where the caller had none that is good. tls: the node's identity, for the agent. */
 export type InitResult = {
   url: string;
@@ -24,9 +31,9 @@ export type InitResult = {
 const DEFAULT_PORT = 7420;
 const HOST = "127.0.0.1";
 
-export async function initControl({ dir, port, nodeName, secret }: InitOptions): Promise<InitResult> {
+export async function initControl({ dir, nodeName, secret, ...settings }: InitOptions): Promise<InitResult> {
   mkdirSync(dir, { recursive: true, mode: 0o711 });
-  const config = await ensureConfig(`${dir}/control.json`, port);
+  const config = await ensureConfig(`${dir}/control.json`, settings);
   const agentAddress = `${HOST}:${config.port + 1}`;
   const store = openStore(`${dir}/hyperlane.db`, Date.now);
   try {
@@ -57,18 +64,23 @@ export async function initControl({ dir, port, nodeName, secret }: InitOptions):
 }
 
 /** CAs and keys are made once, and never again: what they signed must stay good. */
-async function ensureConfig(path: string, port: number | undefined): Promise<ControlConfig> {
+async function ensureConfig(
+  path: string,
+  { port, jwtSecret, maxDiskMib }: Pick<InitOptions, "port" | "jwtSecret" | "maxDiskMib">,
+): Promise<ControlConfig> {
   const before = existsSync(path) ? ControlConfig.parse(await Bun.file(path).json()) : undefined;
-  if (before && (port === undefined || port === before.port)) return before;
   const ca = before?.ca ?? (await createCa());
   const config: ControlConfig = {
     hostname: HOST,
     ca,
     identity: before?.identity ?? (await issueCertificate(ca, "control")),
     ssh: before?.ssh ?? generateSshCaKeys(),
-    port: port ?? DEFAULT_PORT,
+    port: port ?? before?.port ?? DEFAULT_PORT,
     registries: before?.registries ?? { mirrors: {}, insecure: [] },
+    jwtSecret: jwtSecret ?? before?.jwtSecret ?? null,
+    maxDiskMib: maxDiskMib ?? before?.maxDiskMib ?? null,
   };
+  if (before && JSON.stringify(before) === JSON.stringify(config)) return before;
   writeFileSync(`${path}.new`, JSON.stringify(config), { mode: 0o600 });
   renameSync(`${path}.new`, path);
   return config;

@@ -23,6 +23,10 @@ export const ControlConfig = z.object({
   registries: z
     .object({ mirrors: z.record(z.string(), z.array(z.string())), insecure: z.array(z.string()) })
     .default({ mirrors: {}, insecure: [] }),
+  /** JSON Web Tokens signed with it are taken; null: none are. */
+  jwtSecret: z.string().nullable().default(null),
+  /** The largest disk that a machine may ask for; null: any. */
+  maxDiskMib: z.int().nullable().default(null),
 });
 export type ControlConfig = z.infer<typeof ControlConfig>;
 
@@ -63,14 +67,25 @@ export async function runControl(dir: string, version: string, log: (line: strin
   });
   const connections = createConnections({ ca: config.ca.cert, identity: config.identity, log, session: core.session });
   const server = startServer(
-    { store, ssh, connections, images, version, startedAt: Date.now(), now: Date.now, newId },
+    {
+      store,
+      ssh,
+      connections,
+      images,
+      jwtSecret: config.jwtSecret,
+      maxDiskMib: config.maxDiskMib,
+      version,
+      startedAt: Date.now(),
+      now: Date.now,
+      newId,
+    },
     { hostname: config.hostname, port: config.port, log },
   );
   for (const node of store.state.node.values()) connections.add(node);
   const housekeeping = setInterval(() => {
     try {
       store.forgetAnswers(Date.now() - ANSWERS_KEPT_MS);
-      images.collect();
+      images.collectSoon();
     } catch (thrown) {
       log(`housekeeping: ${toHyperlaneError(thrown).message}`);
     }
@@ -81,6 +96,7 @@ export async function runControl(dir: string, version: string, log: (line: strin
     close(): void {
       clearInterval(housekeeping);
       core.stop();
+      images.close();
       connections.close();
       void server.stop(true);
       store.close();
@@ -88,7 +104,7 @@ export async function runControl(dir: string, version: string, log: (line: strin
   };
 }
 
-function readConfig(dir: string): ControlConfig {
+export function readConfig(dir: string): ControlConfig {
   let text;
   try {
     text = readFileSync(`${dir}/control.json`, "utf8");

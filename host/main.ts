@@ -10,6 +10,8 @@ import { createOutput, type Output } from "#cli/render/output.ts";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { VERSION } from "#contract/version.ts";
 import { fromSource, self } from "#cli/program.ts";
+import { Role as TokenRole } from "#contract/resources/other.ts";
+import { readEnvironment } from "./environment.ts";
 import { GUEST_FILES, logDir, ROLES, stateDir, TITLES, type Role } from "./place.ts";
 import { supervise, supervisor } from "./supervisor.ts";
 import { uninstall } from "./uninstall.ts";
@@ -18,16 +20,19 @@ const HELP = `hyperlane: the control plane and the agent of this host
 
   hyperlane init       Make CAs, database and admin token, enrol this host as a node, start both
                        --port N (7420)  --subnet CIDR (10.77.0.0/16)  --zpool POOL  --cpus N  --guest DIR
+                       Also from the environment: PORT, DATA_DIR, BRIDGE_NAME, SUBNET_CIDR, UPLINK_INTERFACE,
+                       JWT_SECRET, DNS_SERVER, MAX_CONCURRENT_BUILDS, MAX_OVERLAY_SIZE
   hyperlane start      Start control plane and agent; each is started again when it ends
   hyperlane stop       Stop both. Machines keep running
   hyperlane status     Whether they run
   hyperlane serve      The control plane, in the foreground
   hyperlane agent      The agent, in the foreground
+  hyperlane jwt NAME   A JSON Web Token for the API, signed with JWT_SECRET: --role admin|viewer  --hours N (24)
   hyperlane recover    After a damaged database: go back to the last good event
   hyperlane uninstall  Destroy every machine and remove all of it from this host; asks, or --yes
   hyperlane version
 
-State is in /var/lib/hyperlane (HYPERLANE_DIR), logs in /var/log/hyperlane.`;
+State is in /var/lib/hyperlane (HYPERLANE_DIR or DATA_DIR), logs in /var/log/hyperlane.`;
 
 export async function runHyperlane(argv: string[]): Promise<number> {
   const out = createOutput(argv.includes("--json"));
@@ -44,7 +49,8 @@ export async function runHyperlane(argv: string[]): Promise<number> {
         json: { type: "boolean" },
         yes: { type: "boolean", short: "y" },
         help: { type: "boolean", short: "h" },
-        to: { type: "string" },
+        role: { type: "string" },
+        hours: { type: "string" },
       },
     });
     if (values.help || !positionals.length || positionals[0] === "help") return (out.line(HELP), 0);
@@ -65,6 +71,8 @@ export async function runHyperlane(argv: string[]): Promise<number> {
         return await supervise(positionals[1] as Role);
       case "convert":
         return await (await import("#agent/images/convert.ts")).runConverter();
+      case "jwt":
+        return await jwt(positionals[1], values, out);
       case "recover":
         return await recover(out);
       case "uninstall":
@@ -88,25 +96,39 @@ type Flags = { port?: string; subnet?: string; zpool?: string; cpus?: string; gu
 async function init(flags: Flags, out: Output): Promise<number> {
   if (process.getuid?.() !== 0)
     throw new HyperlaneError("FORBIDDEN", "init sets up networks and machines, so it must run as root.", { hint: "sudo hyperlane init" });
-  const [port, cpus] = [wholeNumber("port", flags.port, 1, 65534), wholeNumber("cpus", flags.cpus, 1, 4096)];
+  const env = readEnvironment(process.env);
+  const [port, cpus] = [wholeNumber("port", flags.port, 1, 65534) ?? env.port, wholeNumber("cpus", flags.cpus, 1, 4096)];
   if (flags.subnet !== undefined && !/^\d{1,3}(\.\d{1,3}){3}\/(1[2-9]|2\d)$/.test(flags.subnet))
     throw new HyperlaneError("INVALID", `--subnet must be an IPv4 network like 10.99.0.0/16, not "${flags.subnet}".`, { field: "subnet" });
+  if (env.uplink !== undefined && !existsSync(`/sys/class/net/${env.uplink}`))
+    throw new HyperlaneError("NOT_FOUND", `UPLINK_INTERFACE names "${env.uplink}", and there is no such interface.`, {
+      hint: "`ip -br link` lists them.",
+    });
+  const subnet = flags.subnet ?? env.subnet;
   const before = readJson(`${stateDir()}/agent.json`) as AgentConfig | undefined;
   for (const [flag, is, asked] of [
     ["zpool", before?.zpool, flags.zpool],
-    ["subnet", before?.subnet4, flags.subnet],
+    ["subnet", before?.subnet4, subnet],
+    ["bridge", before?.bridge, env.bridge],
   ] as const)
     if (before && asked !== undefined && asked !== is && hasMachines())
       throw new HyperlaneError(
         "CONFLICT",
-        `--${flag} cannot change while there are machines: they have their disks and addresses (now: ${is ?? "none"}).`,
+        `The ${flag} cannot change while there are machines: they have their disks and addresses (now: ${is ?? "none"}).`,
         {
-          hint: "Destroy them first, or leave the flag out.",
+          hint: "Destroy them first, or leave it as it is.",
         },
       );
   const { initControl } = await import("#control/init.ts");
   await stop(null);
-  const made = await initControl({ dir: stateDir(), port, nodeName: hostname().split(".")[0] || "node", secret: knownSecret() });
+  const made = await initControl({
+    dir: stateDir(),
+    port,
+    nodeName: hostname().split(".")[0] || "node",
+    secret: knownSecret(),
+    jwtSecret: env.jwtSecret,
+    maxDiskMib: env.maxDiskMib,
+  });
   const guestDir = `${stateDir()}/guest`;
   mkdirSync(guestDir, { recursive: true, mode: 0o755 });
   for (const file of GUEST_FILES) {
@@ -123,8 +145,11 @@ async function init(flags: Flags, out: Output): Promise<number> {
   const agent: AgentConfig = {
     node: made.node,
     address: made.agentAddress,
-    bridge: before?.bridge ?? "hyperlane0",
-    subnet4: flags.subnet ?? before?.subnet4 ?? "10.77.0.0/16",
+    bridge: env.bridge ?? before?.bridge ?? "hyperlane0",
+    subnet4: subnet ?? before?.subnet4 ?? "10.77.0.0/16",
+    uplink: env.uplink ?? before?.uplink ?? null,
+    dnsServer: env.dnsServer ?? before?.dnsServer ?? null,
+    maxBuilds: env.maxBuilds ?? before?.maxBuilds ?? 2,
     zpool: flags.zpool ?? before?.zpool ?? null,
     cpus: cpus ?? before?.cpus ?? null,
     guestDir,
@@ -244,6 +269,22 @@ async function foreground(role: Role): Promise<number> {
         done(0);
       });
   });
+}
+
+async function jwt(name: string | undefined, flags: { role?: string; hours?: string }, out: Output): Promise<number> {
+  if (name === undefined) throw new HyperlaneError("USAGE", "For whom? Give a NAME.", { hint: "hyperlane jwt ci --role viewer --hours 1" });
+  const role = TokenRole.safeParse(flags.role ?? "admin");
+  if (!role.success) throw new HyperlaneError("INVALID", `--role must be admin or viewer, not "${flags.role}".`, { field: "role" });
+  const [{ readConfig }, { signJwt }] = [await import("#control/main.ts"), await import("#control/auth/jwt.ts")];
+  const token = await signJwt(
+    readConfig(stateDir()).jwtSecret,
+    name,
+    role.data,
+    3600 * (wholeNumber("hours", flags.hours, 1, 24 * 366) ?? 24),
+  );
+  out.data({ token });
+  out.line(token);
+  return 0;
 }
 
 async function recover(out: Output): Promise<number> {

@@ -3,12 +3,17 @@ export const ROLES = ["serve", "agent"] as const;
 export type Role = (typeof ROLES)[number];
 export const TITLES: Record<Role, string> = { serve: "Control plane", agent: "Agent" };
 
+/** A folder of one's own, where the environment names one: HYPERLANE_DIR, or DATA_DIR as the Hypeman specification has it. */
+export function ownDir(): string | undefined {
+  return process.env.HYPERLANE_DIR || process.env.DATA_DIR || undefined;
+}
+
 export function stateDir(): string {
-  return process.env.HYPERLANE_DIR ?? "/var/lib/hyperlane";
+  return ownDir() ?? "/var/lib/hyperlane";
 }
 
 export function logDir(): string {
-  return process.env.HYPERLANE_DIR ? `${stateDir()}/log` : "/var/log/hyperlane";
+  return ownDir() ? `${stateDir()}/log` : "/var/log/hyperlane";
 }
 
 /** What machines are made of, in build/guest and in the state folder's guest. */

@@ -4,7 +4,7 @@ import { readJson, writeFileDurably } from "#agent/host/files.ts";
 import { identify, isAlive, kill, type ProcessId } from "#agent/host/process.ts";
 import { spawnDetached } from "#agent/host/run.ts";
 import { self } from "#cli/program.ts";
-import { logDir, stateDir, type Role } from "./place.ts";
+import { logDir, ownDir, stateDir, type Role } from "./place.ts";
 import { runsSystemd, systemd } from "./systemd.ts";
 
 export type Supervisor = {
@@ -17,7 +17,7 @@ export type Supervisor = {
 
 /** A state folder of one's own is a trial beside the host's own installation: systemd has nothing to do with it. */
 export function supervisor(): Supervisor {
-  return runsSystemd() && !process.env.HYPERLANE_DIR ? systemd : own;
+  return runsSystemd() && !ownDir() ? systemd : own;
 }
 
 const pidFile = (role: Role): string => `${stateDir()}/${role}.pid`;
@@ -31,7 +31,7 @@ const own: Supervisor = {
   async start(role) {
     if (find(role)) return false;
     mkdirSync(logDir(), { recursive: true, mode: 0o750 });
-    const env: Record<string, string> = process.env.HYPERLANE_DIR ? { HYPERLANE_DIR: process.env.HYPERLANE_DIR } : {};
+    const env: Record<string, string> = ownDir() ? { HYPERLANE_DIR: stateDir() } : {};
     const id = identify(spawnDetached([...self("hyperlane"), "supervise", role], `${logDir()}/${role}.log`, env));
     if (id) writeFileDurably(pidFile(role), JSON.stringify(id));
     return true;

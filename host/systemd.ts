@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { run } from "#agent/host/run.ts";
 import { self } from "#cli/program.ts";
-import { logDir, type Role } from "./place.ts";
+import { logDir, ownDir, type Role } from "./place.ts";
 import type { Supervisor } from "./supervisor.ts";
 
 const UNITS: Record<Role, string> = { serve: "hyperlane.service", agent: "hyperlane-agent.service" };
@@ -66,7 +66,7 @@ export const systemd: Supervisor = {
 };
 
 export async function removeUnits(): Promise<void> {
-  if (!runsSystemd() || process.env.HYPERLANE_DIR) return;
+  if (!runsSystemd() || ownDir()) return;
   for (const role of ["serve", "agent"] as const) {
     if (!existsSync(unitPath(role))) continue;
     await run(["systemctl", "disable", "--quiet", UNITS[role]]);

@@ -317,7 +317,7 @@ test("the store: two that bring one image are one, a failed one leaves nothing, 
   const at = `${dir}/store`;
   mkdirSync(at);
   writeFileSync(`${at}/half.erofs.new`, "x");
-  const images = openImages(at, CONVERTER);
+  const images = openImages(at, CONVERTER, 2);
   expect(images.list()).toEqual([]);
   const bytes = gzipSync(await hostile([{ name: "f", body: "x" }]));
   const good = {

@@ -16,13 +16,28 @@ const MAX_UNPACKED_BYTES = 256 * 2 ** 30;
 const RESERVE_BYTES = 512 * 2 ** 20;
 const ARRIVAL_MS = 30 * 60 * 1000;
 
-/** converter: how the converter is started (convert.ts). */
-export function openImages(dir: string, converter: readonly string[]) {
+/** converter: how the converter is started (convert.ts). atOnce: how many of them. */
+export function openImages(dir: string, converter: readonly string[], atOnce: number) {
   mkdirSync(dir, { recursive: true, mode: 0o755 });
   for (const name of readdirSync(dir)) if (!/^[a-f0-9]{64}\.erofs$/.test(name)) rmSync(`${dir}/${name}`, { recursive: true, force: true });
   const file = (rootfs: string): string => `${dir}/${rootfs}.erofs`;
   const coming = new Map<string, Promise<{ again: boolean }>>();
   const listeners = new Set<(rootfs: string, failure: HyperlaneError | null) => void>();
+
+  let busy = 0;
+  const queue: (() => void)[] = [];
+  /** What it waits for is not read meanwhile, so nothing piles up. */
+  async function turn<T>(work: () => Promise<T>): Promise<T> {
+    if (busy >= atOnce) await new Promise<void>((go) => queue.push(go));
+    else busy++;
+    try {
+      return await work();
+    } finally {
+      const next = queue.shift();
+      if (next) next();
+      else busy--;
+    }
+  }
 
   async function make(head: ImageHead, blobs: AsyncIterable<Uint8Array>): Promise<{ again: boolean }> {
     const next = `${file(head.rootfs)}.new`;
@@ -55,7 +70,7 @@ export function openImages(dir: string, converter: readonly string[]) {
       if (existsSync(file(head.rootfs))) return { again: false };
       const other = coming.get(head.rootfs);
       if (other) return await other;
-      const work = make(head, blobs);
+      const work = turn(() => make(head, blobs));
       coming.set(head.rootfs, work);
       const tell = (failure: HyperlaneError | null): void => [...listeners].forEach((l) => l(head.rootfs, failure));
       try {

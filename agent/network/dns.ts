@@ -58,7 +58,7 @@ export function hostServers(): string[] {
   }
 }
 
-export async function startResolver(addresses: string[], names: Names, upstream = hostServers): Promise<{ close(): void }> {
+export async function startResolver(addresses: string[], names: Names, upstream: () => string[]): Promise<{ close(): void }> {
   const open: (Socket | Server)[] = [];
   for (const address of addresses) {
     const udp = createSocket(isIPv6(address) ? "udp6" : "udp4");

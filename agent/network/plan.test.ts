@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { addressesOf, overlaps4, renderRules, tapName, type NodeNetwork } from "./plan.ts";
 
-const network: NodeNetwork = { bridge: "hyperlane0", subnet4: "10.77.0.0/16", prefix6: "fd00:1:2:3" };
+const network: NodeNetwork = { bridge: "hyperlane0", subnet4: "10.77.0.0/16", prefix6: "fd00:1:2:3", uplink: null };
 
 test("the rules of a node with two machines, one of them exposed", () => {
   const machines = [

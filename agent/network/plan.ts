@@ -2,8 +2,8 @@
 import type { Exposure } from "#contract/resources/machine.ts";
 import { bytes4, bytes6 } from "#contract/wire/config.ts";
 
-/** subnet4: IPv4 prefix of the machines, in CIDR. prefix6: a /64 ULA as its first four groups. */
-export type NodeNetwork = { bridge: string; subnet4: string; prefix6: string };
+/** subnet4: IPv4 prefix of the machines, in CIDR. prefix6: a /64 ULA as its first four groups. uplink: the only way out; null: any. */
+export type NodeNetwork = { bridge: string; subnet4: string; prefix6: string; uplink: string | null };
 export type MachineNetwork = { id: string; name: string; slot: number; exposures: Exposure[] };
 export type Addresses = { address4: string; address6: string; linkLocal: string; mac: string; tap: string };
 
@@ -75,7 +75,8 @@ export function overlaps4(a: string, b: string): boolean {
  * so other software's rules stay as they are.
  */
 export function renderRules(network: NodeNetwork, machines: readonly MachineNetwork[]): string {
-  const { bridge, subnet4, prefix6 } = network;
+  const { bridge, subnet4, prefix6, uplink } = network;
+  const out = uplink === null ? `oifname != "${bridge}"` : `oifname "${uplink}"`;
   const forwards = machines.flatMap((m) => m.exposures.map((e) => ({ ...e, ...addressesOf(network, m) })));
   const dnat = forwards.flatMap((f) => {
     const at = f.hostIp === null ? "fib daddr type local" : `${f.hostIp.includes(":") ? "ip6" : "ip"} daddr ${f.hostIp}`;
@@ -110,8 +111,8 @@ ${dnat.join("\n")}
   }
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;
-    ip saddr ${subnet4} oifname != "${bridge}" masquerade
-    ip6 saddr ${prefix6}::/64 oifname != "${bridge}" masquerade
+    ip saddr ${subnet4} ${out} masquerade
+    ip6 saddr ${prefix6}::/64 ${out} masquerade
     ip saddr 127.0.0.0/8 oifname "${bridge}" masquerade
     ct status dnat iifname "${bridge}" oifname "${bridge}" masquerade
   }

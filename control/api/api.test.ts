@@ -40,6 +40,8 @@ beforeEach(async () => {
   deps = {
     store,
     ssh,
+    jwtSecret: "a secret of sixteen",
+    maxDiskMib: 102_400,
     version: "0",
     startedAt: 0,
     now: Date.now,
@@ -107,7 +109,7 @@ for (const name of OPERATION_NAMES) {
     let code: string | undefined;
     if (operation.live) {
       try {
-        admit(deps, { ...where, search: searchFor(name), secret });
+        await admit(deps, { ...where, search: searchFor(name), secret });
       } catch (e) {
         code = (e as { code: string }).code;
       }
@@ -183,20 +185,20 @@ function near(name: OperationName): fc.Arbitrary<string> {
   return fc.dictionary(fc.constantFrom(...keys, "extra", "__proto__"), value).map((v) => JSON.stringify(v));
 }
 
-test("whatever the query, it is understood or refused with the field's name", () => {
+test("whatever the query, it is understood or refused with the field's name", async () => {
   for (const name of OPERATION_NAMES) {
     const operation: Operation = OPERATIONS[name];
     const keys = Object.keys((SCHEMAS[name] as { query?: { shape?: object } }).query?.shape ?? {});
     if (!keys.length) continue;
-    fc.assert(
-      fc.property(
+    await fc.assert(
+      fc.asyncProperty(
         fc.dictionary(
           fc.constantFrom(...keys, "extra"),
           fc.oneof(fc.string(), fc.integer().map(String), fc.constantFrom("true", "[]", '["a"]', "/x", "1e9", "-0", "NaN")),
         ),
-        (query) => {
+        async (query) => {
           try {
-            admit(deps, {
+            await admit(deps, {
               method: operation.method,
               pathname: pathOf(name, params),
               search: `?${new URLSearchParams(query)}`,
@@ -263,4 +265,30 @@ test("health is open, metrics are Prometheus text", async () => {
   expect(body).toContain('hyperlane_machines{state="requested"} 1\n');
   for (const line of (body as string).trim().split("\n"))
     expect(line).toMatch(/^(# (HELP|TYPE) hyperlane_\w+ .+|hyperlane_\w+(\{\w+="[^"]*"(,\w+="[^"]*")*\})? -?[\d.e+]+)$/);
+});
+
+test("JSON Web Tokens: signed with our secret, in force, and with the role they name", async () => {
+  const { signJwt } = await import("#control/auth/jwt.ts");
+  const secret = deps.jwtSecret!;
+  const who = async (jwt: string) => (await ask("GET", "/v1/whoami", undefined, { secret: jwt })).body;
+  expect(await who(await signJwt(secret, "ann", "viewer", 60))).toEqual({ id: "jwt:ann", name: "ann", role: "viewer" });
+  const create = (jwt: string) => ask("POST", "/v1/machines", { name: "by-jwt" }, { secret: jwt });
+  expect((await create(await signJwt(secret, "ann", "viewer", 60))).status).toBe(403);
+  expect((await create(await signJwt(secret, "ann", "admin", 60))).status).toBe(200);
+  const unsigned = `${Buffer.from('{"alg":"none","typ":"JWT"}').toString("base64url")}.${Buffer.from('{"sub":"ann"}').toString("base64url")}.`;
+  for (const bad of [
+    await signJwt("another secret of ours", "ann", "admin", 60),
+    await signJwt(secret, "ann", "admin", -1),
+    unsigned,
+    "eyJ.x.y",
+  ])
+    expect((await create(bad)).status).toBe(401);
+  deps = { ...deps, jwtSecret: null };
+  expect((await create(await signJwt(secret, "ann", "admin", 60))).status).toBe(401);
+  await expect(signJwt(null, "ann", "admin", 60)).rejects.toThrow(/takes no JSON Web Tokens/);
+});
+
+test("a disk larger than the host was set up for is refused", async () => {
+  const answer = await ask("POST", "/v1/machines", { name: "large", spec: { diskMib: 102_401 } });
+  expect([answer.status, (answer.body as { field: string }).field]).toEqual([400, "spec.diskMib"]);
 });

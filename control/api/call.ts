@@ -6,9 +6,9 @@ import type { z } from "zod";
 import { ERRORS, HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { isMutation, type Operation } from "#contract/operations.ts";
 import { SCHEMAS } from "#contract/schemas.ts";
-import { allows, findToken, hashSecret } from "#control/auth/tokens.ts";
+import { allows, hashSecret } from "#control/auth/tokens.ts";
 import type { StoredToken } from "#control/model/state.ts";
-import type { Deps, Handlers, Write } from "./handler.ts";
+import { tokenOf, type Deps, type Handlers, type Write } from "./handler.ts";
 import { imageHandlers } from "./images.ts";
 import { machineHandlers } from "./machines.ts";
 import { resourceHandlers } from "./resources.ts";
@@ -31,12 +31,12 @@ export type Outgoing = { status: number; body: string; type: "application/json" 
 export type Admitted = Route & { token: StoredToken; query: unknown };
 
 /** Route, token, permission and query: what a live stream goes through as well. */
-export function admit(
+export async function admit(
   deps: Deps,
   { method, pathname, search, secret }: Pick<Incoming, "method" | "pathname" | "search" | "secret">,
-): Admitted {
+): Promise<Admitted> {
   const route = match(method, pathname);
-  const token = authorize(deps, secret, route.operation);
+  const token = await authorize(deps, secret, route.operation);
   return { ...route, token, query: check(SCHEMAS[route.name], "query", Object.fromEntries(new URLSearchParams(search))) };
 }
 
@@ -44,7 +44,7 @@ export function admit(
 export async function call(deps: Deps, incoming: Incoming, log: (line: string) => void): Promise<Outgoing> {
   try {
     if (deps.store.dead) throw deps.store.dead;
-    const admitted = admit(deps, incoming);
+    const admitted = await admit(deps, incoming);
     if (admitted.operation.live) throw new HyperlaneError("INVALID", "This is a live stream: open it as a WebSocket.");
     const body = check(SCHEMAS[admitted.name], "body", isMutation(admitted.operation) ? parseBody(incoming.text) : {});
     const handle = () => (HANDLERS[admitted.name as keyof Handlers] as AnyHandler)(deps, { ...admitted, body });
@@ -99,10 +99,10 @@ async function mutate(
 
 const NOBODY: StoredToken = { id: "nobody", name: "nobody", role: "viewer", hash: "", createdAt: 0 };
 
-function authorize({ store }: Deps, secret: string | undefined, operation: Operation): StoredToken {
+async function authorize(deps: Deps, secret: string | undefined, operation: Operation): Promise<StoredToken> {
   if (operation.permission === "open") return NOBODY;
   if (secret === undefined) throw new HyperlaneError("UNAUTHENTICATED", "No API token was sent.");
-  const token = findToken(store.state, secret);
+  const token = await tokenOf(deps, secret);
   if (!token) throw new HyperlaneError("UNAUTHENTICATED", "The API token is not valid: unknown or revoked.");
   if (!allows(token.role, operation.permission))
     throw new HyperlaneError(

@@ -5,6 +5,8 @@ import { nearest } from "#contract/nearest.ts";
 import { OPERATIONS, type OperationName } from "#contract/operations.ts";
 import { can, VERBS, type Verb } from "#contract/resources/states.ts";
 import type { Connections } from "#control/agents/connections.ts";
+import { looksLikeJwt, verifyJwt } from "#control/auth/jwt.ts";
+import { findToken } from "#control/auth/tokens.ts";
 import type { Mover } from "#control/images/mover.ts";
 import type { SshCa } from "#control/auth/ssh.ts";
 import { findMachine, type NewEvent, type State, type StoredMachine, type StoredToken } from "#control/model/state.ts";
@@ -15,6 +17,8 @@ export type Deps = {
   ssh: SshCa;
   connections: Connections;
   images: Mover;
+  jwtSecret: string | null;
+  maxDiskMib: number | null;
   version: string;
   startedAt: number;
   now(): number;
@@ -35,6 +39,14 @@ export type Handlers = {
     request: Request<N>,
   ) => N extends Mutation ? Write<Output<N>> | Promise<Write<Output<N>>> : Output<N> | Promise<Output<N>>;
 };
+
+/** Whose token this is: one that the log knows, or one that is signed with our secret. undefined: nobody's. */
+export async function tokenOf(
+  { store, jwtSecret, now }: Pick<Deps, "store" | "jwtSecret" | "now">,
+  secret: string,
+): Promise<StoredToken | undefined> {
+  return jwtSecret !== null && looksLikeJwt(secret) ? await verifyJwt(secret, jwtSecret, now()) : findToken(store.state, secret);
+}
 
 export function machineOf(state: State, params: Record<string, string>): StoredMachine {
   const name = params.machine ?? "";

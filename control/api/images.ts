@@ -44,13 +44,13 @@ export const imageHandlers: Pick<Handlers, Names> = {
         `The image "${image.name}" is used by ${users.slice(0, 5).join(", ")}${users.length > 5 ? ` and ${users.length - 5} more` : ""}.`,
         { hint: "Destroy them, or move them to another image, first." },
       );
-    collectSoon(images);
+    images.collectSoon();
     return { events: [{ type: "v1.ImageRemoved", subject: image.id, actor: token.id, data: {} }], result: () => image };
   },
   pruneImages({ store, images }, { token }) {
     const unused = [...store.state.image.values()].filter((i) => i.state !== "creating" && usersOf(store.state, i).length === 0);
     const freedBytes = images.freedBy(new Set(unused.map((i) => i.id)));
-    collectSoon(images);
+    images.collectSoon();
     return {
       events: unused.map((i) => ({ type: "v1.ImageRemoved", subject: i.id, actor: token.id, data: {} })),
       result: () => ({ removed: unused.map((i) => i.name).sort(), freedBytes }),
@@ -64,9 +64,4 @@ function imageOf(state: State, { image = "" }: Record<string, string>): Image {
 
 function usersOf(state: State, image: Image): string[] {
   return [...state.machine.values()].filter((m) => m.image.digest === image.digest || m.spec.image === image.name).map((m) => m.name);
-}
-
-/** Once the removal is in the log. */
-function collectSoon(images: { collect(): number }): void {
-  setTimeout(() => images.collect(), 1_000).unref();
 }

@@ -45,8 +45,13 @@ export const machineHandlers: Pick<Handlers, Names> = {
     }
     return { items, next: null };
   },
-  createMachine({ store, newId }, { body, token }) {
+  createMachine({ store, newId, maxDiskMib }, { body, token }) {
     if (store.state.names.has(body.name)) throw nameTaken(body.name);
+    if (maxDiskMib !== null && body.spec.diskMib > maxDiskMib)
+      throw new HyperlaneError("INVALID", `spec.diskMib must be at most ${maxDiskMib}: this control plane makes no larger disks.`, {
+        field: "spec.diskMib",
+        hint: `Ask for ${formatMib(maxDiskMib)} or less.`,
+      });
     const image = imageFor(store.state, body.spec.image);
     checkWorkload(body.name, body.spec, image);
     for (const e of body.exposures) checkPort(store.state, e, null);

@@ -6,11 +6,11 @@
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { Index, Manifest, MANIFEST_MAX_BYTES, MEDIA } from "#contract/oci/manifest.ts";
 import { DIGEST, familiarName, familiarRepository, parseReference } from "#contract/oci/reference.ts";
-import { allows, findToken } from "#control/auth/tokens.ts";
+import { allows } from "#control/auth/tokens.ts";
 import { isIndex } from "#control/images/catalog.ts";
 import { imageNamed, type State, type StoredToken } from "#control/model/state.ts";
 import { digestOf, type Blobs } from "#oci/blobs.ts";
-import type { Deps } from "./handler.ts";
+import { tokenOf, type Deps } from "./handler.ts";
 
 /** The specification's error codes. */
 class Refusal extends Error {
@@ -40,7 +40,7 @@ export async function serveRegistry(deps: Deps, request: Request, url: URL, log:
   try {
     if (deps.store.dead) throw deps.store.dead;
     const writes = !["GET", "HEAD"].includes(request.method);
-    const token = authenticate(deps, request, writes);
+    const token = await authenticate(deps, request, writes);
     const path = url.pathname.replace(/^\/v2\/?/, "");
     if (path === "") return json(200, {});
     if (path === "_catalog") return catalog(deps.store.state, url);
@@ -65,11 +65,11 @@ function refuse(thrown: unknown, log: (line: string) => void): Response {
   return json(status, { errors: [{ code, message: error.message }] });
 }
 
-function authenticate({ store }: Deps, request: Request, writes: boolean): StoredToken {
+async function authenticate(deps: Deps, request: Request, writes: boolean): Promise<StoredToken> {
   const header = request.headers.get("authorization") ?? "";
   const basic = /^Basic (\S+)$/i.exec(header)?.[1];
   const secret = basic ? Buffer.from(basic, "base64").toString().split(/:(.*)/s)[1] : /^Bearer (\S+)$/i.exec(header)?.[1];
-  const token = secret ? findToken(store.state, secret) : undefined;
+  const token = secret ? await tokenOf(deps, secret) : undefined;
   if (!token)
     throw new Refusal(401, "UNAUTHORIZED", "log in with an API token as the password", { "www-authenticate": 'Basic realm="hyperlane"' });
   if (!allows(token.role, writes ? "write" : "read")) throw new Refusal(403, "DENIED", `the token "${token.name}" may only read`);
@@ -151,7 +151,7 @@ async function removeManifest({ deps, token, repository }: Call, reference: stri
     : [imageNamed(state, nameOf(repository, reference))].filter((i) => i !== undefined);
   if (!gone.length) throw new Refusal(404, "MANIFEST_UNKNOWN", `${repository} has no ${reference}`);
   await deps.store.append(gone.map((i) => ({ type: "v1.ImageRemoved", subject: i.id, actor: token.id, data: {} })));
-  deps.images.collect();
+  deps.images.collectSoon();
   return new Response(null, { status: 202 });
 }
 

@@ -59,7 +59,7 @@ async function upgrade(
   log: (line: string) => void,
 ): Promise<Response | undefined> {
   try {
-    const { name, operation, params, query, token } = admit(deps, head);
+    const { name, operation, params, query, token } = await admit(deps, head);
     if (!operation.live) throw new HyperlaneError("INVALID", "This is no live stream: ask for it as an ordinary request.");
     await deps.store.settled();
     const credentials = registryAuth(request.headers.get("x-registry-auth"));

@@ -35,6 +35,7 @@ type Move =
   { kind: "sendImage"; node: string; rootfs: string; digest: string } | { kind: "commit"; node: string; machine: string; image: string };
 
 const RETRY_MS = 5_000;
+const COLLECT_MS = 1_000;
 const CHUNK_BYTES = 256 * 1024;
 const BUSY = Infinity;
 
@@ -43,6 +44,17 @@ export function createMover(deps: Deps) {
   const transfers = createTransfers(blobs);
   /** When each move may be tried next. */
   const next = new Map<string, number>();
+
+  let collecting: ReturnType<typeof setTimeout> | undefined;
+
+  function collect(): void {
+    collecting = undefined;
+    try {
+      blobs.sweep(reachable(deps.state(), blobs));
+    } catch (thrown) {
+      deps.log(`images: ${toHyperlaneError(thrown).message}`);
+    }
+  }
 
   function moveImage(move: Move): void {
     const key = move.kind === "sendImage" ? `${move.node} ${move.rootfs}` : move.image;
@@ -179,8 +191,11 @@ export function createMover(deps: Deps) {
       const reference = parseReference(name)!;
       return withRegistry(reference, { ...how, push: true }, (registry) => transfers.push(registry, reference, digest, on));
     },
-    /** Removes what nothing refers to. */
-    collect: (): number => blobs.sweep(reachable(deps.state(), blobs)),
+    /** Removes what nothing refers to, a moment from now: what is going on in the log is done by then. */
+    collectSoon(): void {
+      collecting ??= setTimeout(collect, COLLECT_MS);
+    },
+    close: (): void => clearTimeout(collecting),
     /** What would be freed were these images gone. */
     freedBy(gone: ReadonlySet<string>): number {
       const state = deps.state();

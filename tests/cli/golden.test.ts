@@ -81,6 +81,7 @@ function settle(text: string): string {
     .replace(/\b\d+s( ago)?$/gm, "0s$1")
     .replace(/\b\d+s ago +/g, "0s ago  ")
     .replace(/\bUp \d+s +/g, "Up 0s  ")
+    .replace(/^(TIME +)\d+/gm, "$10")
     .replace(/\b(CREATED|STATUS) +/g, "$1  ")
     .replace(/[0-9a-f]{64}/g, "DIGEST")
     .replace(/\b[0-9a-f]{12}(?=  \d+s$)/gm, "DIGEST")

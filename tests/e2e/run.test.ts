@@ -215,7 +215,7 @@ e2e(
       "box:1",
       "sh",
       "-c",
-      "head -c 400m /dev/zero | tail -c 300m | wc -c; exec tail /dev/zero",
+      "echo 1 > /proc/sys/vm/overcommit_memory; exec dd if=/dev/zero of=/dev/null bs=400M count=1",
     );
     expect([hungry.code, (await n.machine("hungry")).observed?.exit]).toEqual([137, "out-of-memory"]);
     const panics = await n.vps("run", "--name", "panics", "box:1", "sh", "-c", "sleep 0.3; echo c > /proc/sysrq-trigger; sleep 5");

@@ -150,6 +150,8 @@ export async function createWorld(
           ssh: undefined as never,
           connections: undefined as never,
           images: undefined as never,
+          jwtSecret: null,
+          maxDiskMib: null,
         };
         const answer = await Promise.race([
           call(deps, { method, pathname, search: "", secret: SECRET, idempotencyKey: key, text: JSON.stringify(body) }, (line) =>
