@@ -116,6 +116,7 @@ async function log(): Promise<Measure[]> {
       epoch: 1,
       exit: null,
       exitCode: null,
+      health: null,
       reason: null,
       steps: [],
       pid: 1,

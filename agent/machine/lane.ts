@@ -20,6 +20,7 @@ import { guestSocket } from "#runtimes/qemu/command.ts";
 import type { Runtime, Vm, VmSpec, VmState } from "#runtimes/runtime.ts";
 import { commitDisk, dropSnapshots, restoreSnapshot, takeSnapshots } from "./disks.ts";
 import { endingOf } from "./ending.ts";
+import { watchHealth, type HealthWatch } from "./health.ts";
 import { firstRung, nextRung } from "./ladder.ts";
 import { lastLine, logSizes, prepareLogs, readExit, removeLogs } from "./logs.ts";
 import { untilReady } from "./ready.ts";
@@ -58,6 +59,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   let heard = found === null;
   let vm: Vm | undefined;
   let guest: GuestLink | undefined;
+  let health: HealthWatch | undefined;
   let onUp: (() => void) | undefined;
   let waiting = new AbortController();
   let running: Promise<void> | undefined;
@@ -162,6 +164,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     if (state === "running" || state === "paused") {
       if (record.phase === "exited" || record.phase === "failed") record.phase = "starting";
       if (record.phase === "starting" && !record.stopping) await settle(waiting.signal);
+      else if (record.phase === "running") watch();
       return;
     }
     await noteEnd(state);
@@ -169,8 +172,16 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
 
   /** A started machine is up, or has come to its end already. */
   async function settle(signal: AbortSignal): Promise<void> {
-    if ((await becomeReady(signal)) === "up") return set("running");
+    if ((await becomeReady(signal)) === "up") {
+      watch();
+      return set("running");
+    }
     await noteEnd((await vm?.state()) ?? "gone");
+  }
+
+  function watch(): void {
+    const { workload } = record.desired;
+    if (workload.kind === "process" && workload.health && guest) health ??= watchHealth(workload, guest.channel, () => deps.changed(id));
   }
 
   async function noteEnd(state: VmState): Promise<void> {
@@ -292,6 +303,8 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   }
 
   async function endProcess(): Promise<void> {
+    health?.stop();
+    health = undefined;
     guest?.close();
     guest = undefined;
     if (record.process && isAlive(record.process)) {
@@ -351,6 +364,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       epoch: record.epoch,
       exit: record.exit,
       exitCode: record.exitCode,
+      health: record.phase === "running" || record.phase === "paused" ? (health?.status ?? null) : null,
       reason: record.reason,
       steps: record.steps,
       pid: record.process?.pid ?? null,
@@ -376,6 +390,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     },
     /** Lets go of the machine, which keeps running. */
     detach(): void {
+      health?.stop();
       guest?.close();
       vm?.detach();
     },

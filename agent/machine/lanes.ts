@@ -99,6 +99,7 @@ function gone(d: Desired): Observed {
     epoch: d.epoch,
     exit: null,
     exitCode: null,
+    health: null,
     reason: null,
     steps: [],
     pid: null,

@@ -61,7 +61,7 @@ export const events: Command = {
 /** An event's data in a line: of an observation what a person asks for, of the rest all that is short. */
 function describe(data: unknown): string {
   const { observed, spec } = data as { observed?: Observed; spec?: Machine["spec"] };
-  if (observed) return [observed.phase, observed.exit, observed.reason].filter(Boolean).join(", ");
+  if (observed) return [observed.phase, observed.health, observed.exit, observed.reason].filter(Boolean).join(", ");
   if (spec) return `${spec.image}, ${spec.cpu} CPU, ${formatMib(spec.memoryMib)} RAM`;
   return Object.entries(data as object)
     .filter(([key, v]) => key !== "name" && key !== "hash" && (typeof v !== "object" || v === null))

@@ -42,7 +42,10 @@ export function statusOf(m: Machine): string {
   const code = observed?.exitCode ?? null;
   const paused = m.state === "paused" ? " (paused)" : "";
   if (m.destroying) return "Destroying";
-  if (m.state === "running" || m.state === "paused") return `Up ${age(m.updatedAt)}${paused}`;
+  if (m.state === "running" || m.state === "paused") {
+    const health = observed?.health ? ` (${observed.health === "starting" ? "health: starting" : observed.health})` : "";
+    return `Up ${age(m.updatedAt)}${paused || health}`;
+  }
   if (m.retryAt !== null) return `Restarting${code === null ? "" : ` (${code})`}`;
   if (m.state === "stopped") {
     const why = observed?.exit === "out-of-memory" ? " out of memory" : "";

@@ -47,6 +47,12 @@ export const run: Command = {
     restart: { type: "string", value: "POLICY", help: "no (the default), on-failure[:N], always, unless-stopped" },
     "stop-signal": { type: "string", value: "SIGNAL", help: "Asks it to end (the image's, or TERM)" },
     "stop-timeout": { type: "string", value: "SECONDS", help: "Then it is killed (10)" },
+    "health-cmd": { type: "string", value: "COMMAND", help: "Says whether it is well, by its exit code (the image's)" },
+    "health-interval": { type: "string", value: "TIME", help: "How often that runs (30s)" },
+    "health-timeout": { type: "string", value: "TIME", help: "How long it may take (30s)" },
+    "health-start-period": { type: "string", value: "TIME", help: "Failures do not count so long after its start (0s)" },
+    "health-retries": { type: "string", value: "N", help: "Failures in a row that make it unhealthy (3)" },
+    "no-healthcheck": { type: "boolean", help: "No check, whatever the image says" },
     cpus: { type: "string", value: "N", help: "Virtual CPUs (1)" },
     memory: { type: "string", short: "m", value: "SIZE", help: "Memory, like 512M or 8G (512M)" },
     disk: { type: "string", value: "SIZE", help: "Size of its writable disk (10G)" },
@@ -73,6 +79,7 @@ export const run: Command = {
       tty,
       stdin: interactive,
       ...numbers(flags),
+      healthcheck: healthcheck(flags),
       ...(entrypoint && { entrypoint }),
       ...(rest.length && { cmd: rest }),
       ...(flags.workdir !== undefined && { workdir: flags.workdir as string }),
@@ -164,6 +171,34 @@ function numbers(flags: Context["flags"]) {
     ...(diskMib !== undefined && { diskMib }),
     ...(stopTimeoutS !== undefined && { stopTimeoutS }),
   };
+}
+
+/** Docker's durations: "30s", "1m30s", "500ms". */
+function milliseconds(flags: Context["flags"], flag: string): number | undefined {
+  const text = flags[flag] as string | undefined;
+  if (text === undefined) return undefined;
+  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)];
+  if (!parts.length || parts.map((p) => p[0]).join("") !== text)
+    throw new HyperlaneError("INVALID", `--${flag} must be a time like 30s or 1m30s, not "${text}".`, { field: flag });
+  const units: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+  return Math.round(parts.reduce((n, [, value, unit]) => n + Number(value) * units[unit!]!, 0));
+}
+
+function healthcheck(flags: Context["flags"]) {
+  const retries = flags["health-retries"] as string | undefined;
+  if (retries !== undefined && !/^[1-9]\d{0,2}$/.test(retries))
+    throw new HyperlaneError("INVALID", `--health-retries must be a whole number, not "${retries}".`, { field: "health-retries" });
+  const change = {
+    ...(flags["health-cmd"] !== undefined && { command: flags["health-cmd"] as string }),
+    ...(flags["no-healthcheck"] === true && { off: true }),
+    ...(retries !== undefined && { retries: Number(retries) }),
+  };
+  const times = { intervalMs: "health-interval", timeoutMs: "health-timeout", startPeriodMs: "health-start-period" } as const;
+  for (const [field, flag] of Object.entries(times)) {
+    const ms = milliseconds(flags, flag);
+    if (ms !== undefined) Object.assign(change, { [field]: ms });
+  }
+  return Object.keys(change).length ? change : null;
 }
 
 function environment(flags: Context["flags"]): Record<string, string> {

@@ -1,6 +1,6 @@
 /** The machine: what is desired (spec, power), what was observed (status), and the state that follows from both. */
 import { z } from "zod";
-import { ImageRef, MachineImage } from "./image.ts";
+import { HealthChange, ImageRef, MachineImage } from "./image.ts";
 import { signalNumber } from "./workload.ts";
 import { MACHINE_STATES, type MachineState } from "./states.ts";
 
@@ -91,6 +91,7 @@ export const MachineSpec = z.strictObject({
     .nullable()
     .default(null),
   stopTimeoutS: z.int().min(0, "must be at least 0").max(3600, "must be at most 3600").nullable().default(null),
+  healthcheck: HealthChange.nullable().default(null),
   tty: z.boolean().default(false),
   /** Whether its standard input can be written to while it runs. */
   stdin: z.boolean().default(false),
@@ -126,6 +127,8 @@ export const Observed = z.object({
   exit: z.enum(EXITS).nullable(),
   /** The workload's exit code, as a shell would say it (128 + n for a signal), where it ended by itself. */
   exitCode: z.int().nullable(),
+  /** What its health check says while it runs; null: it has none. */
+  health: z.enum(["starting", "healthy", "unhealthy"]).nullable(),
   /** What went wrong, for exited and failed; null otherwise. */
   reason: z.string().nullable(),
   /** The finished steps of the last start, in order, with how long each took. */

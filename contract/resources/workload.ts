@@ -1,6 +1,6 @@
 /** What runs in a machine: the image's word, and the spec's where it says otherwise. Pure; Docker's rules. */
 import { z } from "zod";
-import type { RunConfig } from "./image.ts";
+import { changedHealth, Health, type RunConfig } from "./image.ts";
 import type { MachineSpec } from "./machine.ts";
 
 /**
@@ -19,6 +19,7 @@ export const Workload = z.discriminatedUnion("kind", [
     stopTimeoutS: z.int(),
     tty: z.boolean(),
     stdin: z.boolean(),
+    health: Health.nullable(),
   }),
 ]);
 export type Workload = z.infer<typeof Workload>;
@@ -52,6 +53,7 @@ export function workloadOf(name: string, spec: MachineSpec, run: RunConfig): Wor
     stopTimeoutS: spec.stopTimeoutS ?? STOP_TIMEOUT_S,
     tty: spec.tty,
     stdin: spec.stdin,
+    health: changedHealth(run.health, spec.healthcheck),
   };
 }
 

@@ -48,6 +48,7 @@ function gone(before: Observed): Observed {
     pid: null,
     exit: null,
     exitCode: null,
+    health: null,
     reason: "its node no longer has it",
     snapshots: {},
   };

@@ -30,21 +30,30 @@ export type Incoming = {
 export type Outgoing = { status: number; body: string; type: "application/json" | "text/plain"; replayed?: true };
 export type Admitted = Route & { token: StoredToken; query: unknown };
 
-/** Route, token, permission and query: what a live stream goes through as well. */
-export async function admit(
+/** Route, token, permission and query: what a live stream goes through as well. At once, but for a token that takes a promise. */
+export function admit(
   deps: Deps,
   { method, pathname, search, secret }: Pick<Incoming, "method" | "pathname" | "search" | "secret">,
-): Promise<Admitted> {
+): Admitted | Promise<Admitted> {
   const route = match(method, pathname);
-  const token = await authorize(deps, secret, route.operation);
-  return { ...route, token, query: check(SCHEMAS[route.name], "query", Object.fromEntries(new URLSearchParams(search))) };
+  const { operation } = route;
+  const enter = (token: StoredToken | undefined): Admitted => ({
+    ...route,
+    token: permit(token, operation),
+    query: check(SCHEMAS[route.name], "query", Object.fromEntries(new URLSearchParams(search))),
+  });
+  if (operation.permission === "open") return enter(NOBODY);
+  if (secret === undefined) throw new HyperlaneError("UNAUTHENTICATED", "No API token was sent.");
+  const token = tokenOf(deps, secret);
+  return token instanceof Promise ? token.then(enter) : enter(token);
 }
 
 /** Answers always; what went wrong is in the answer. */
 export async function call(deps: Deps, incoming: Incoming, log: (line: string) => void): Promise<Outgoing> {
   try {
     if (deps.store.dead) throw deps.store.dead;
-    const admitted = await admit(deps, incoming);
+    const entering = admit(deps, incoming);
+    const admitted = entering instanceof Promise ? await entering : entering;
     if (admitted.operation.live) throw new HyperlaneError("INVALID", "This is a live stream: open it as a WebSocket.");
     const body = check(SCHEMAS[admitted.name], "body", isMutation(admitted.operation) ? parseBody(incoming.text) : {});
     const handle = () => (HANDLERS[admitted.name as keyof Handlers] as AnyHandler)(deps, { ...admitted, body });
@@ -99,10 +108,7 @@ async function mutate(
 
 const NOBODY: StoredToken = { id: "nobody", name: "nobody", role: "viewer", hash: "", createdAt: 0 };
 
-async function authorize(deps: Deps, secret: string | undefined, operation: Operation): Promise<StoredToken> {
-  if (operation.permission === "open") return NOBODY;
-  if (secret === undefined) throw new HyperlaneError("UNAUTHENTICATED", "No API token was sent.");
-  const token = await tokenOf(deps, secret);
+function permit(token: StoredToken | undefined, operation: Operation): StoredToken {
   if (!token) throw new HyperlaneError("UNAUTHENTICATED", "The API token is not valid: unknown or revoked.");
   if (!allows(token.role, operation.permission))
     throw new HyperlaneError(

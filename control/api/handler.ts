@@ -40,12 +40,12 @@ export type Handlers = {
   ) => N extends Mutation ? Write<Output<N>> | Promise<Write<Output<N>>> : Output<N> | Promise<Output<N>>;
 };
 
-/** Whose token this is: one that the log knows, or one that is signed with our secret. undefined: nobody's. */
-export async function tokenOf(
+/** Whose token this is: one that the log knows, or, which takes a promise, one signed with our secret. undefined: nobody's. */
+export function tokenOf(
   { store, jwtSecret, now }: Pick<Deps, "store" | "jwtSecret" | "now">,
   secret: string,
-): Promise<StoredToken | undefined> {
-  return jwtSecret !== null && looksLikeJwt(secret) ? await verifyJwt(secret, jwtSecret, now()) : findToken(store.state, secret);
+): StoredToken | undefined | Promise<StoredToken | undefined> {
+  return jwtSecret !== null && looksLikeJwt(secret) ? verifyJwt(secret, jwtSecret, now()) : findToken(store.state, secret);
 }
 
 export function machineOf(state: State, params: Record<string, string>): StoredMachine {

@@ -25,6 +25,7 @@ const seen: Observed = {
   epoch: 1,
   exit: null,
   exitCode: null,
+  health: null,
   reason: null,
   steps: [],
   pid: 1,

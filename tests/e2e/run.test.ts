@@ -311,3 +311,25 @@ e2e(
   },
   60_000,
 );
+
+e2e(
+  "health: starting, healthy, unhealthy, and healthy again, in ps and events",
+  async () => {
+    const flags = ["--health-cmd", "test -e /tmp/well", "--health-interval", "300ms", "--health-retries", "2"];
+    await n.ok(n.vps("run", "-d", "--name", "patient", ...flags, "box:1", "sh", "-c", "sleep 1; touch /tmp/well; sleep 600"));
+    expect(await n.ok(n.vps("ps"))).toContain("(health: starting)");
+    const health = async () => (await n.machine("patient")).observed?.health;
+    await n.until(health, (h) => h === "healthy");
+    await n.ok(n.vps("exec", "patient", "--", "rm", "/tmp/well"));
+    await n.until(health, (h) => h === "unhealthy");
+    expect(await n.ok(n.vps("ps"))).toContain("(unhealthy)");
+    process.kill(n.pidOf("agent"), "SIGKILL");
+    await n.until(
+      () => n.vps("exec", "patient", "--", "touch", "/tmp/well"),
+      (r) => r.code === 0,
+    );
+    await n.until(health, (h) => h === "healthy");
+    await n.ok(n.vps("destroy", "-y", "patient"));
+  },
+  90_000,
+);

@@ -76,7 +76,7 @@ export const FAKE_IMAGE = {
   rootfs: "e".repeat(64),
   platform: "linux/amd64",
   bytes: 100 * 2 ** 20,
-  run: { entrypoint: [], cmd: ["/sbin/init"], env: [], user: "", workdir: "", stopSignal: "", ports: [], volumes: [] },
+  run: { entrypoint: [], cmd: ["/sbin/init"], env: [], user: "", workdir: "", stopSignal: "", ports: [], volumes: [], health: null },
 };
 
 /** And as a machine keeps it. */
@@ -226,6 +226,7 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
       epoch: r.epoch,
       exit: r.exit,
       exitCode: r.exitCode,
+      health: null,
       reason: r.reason,
       steps: r.steps,
       pid: r.pid,
