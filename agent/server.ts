@@ -198,5 +198,13 @@ async function stats(deps: Deps, id: string) {
   const out = await channel.ask(F.STATS, Buffer.alloc(0), 5_000);
   const value = (i: number): number => Number(out.readBigUInt64LE(i * 8));
   const mib = (i: number): number => Math.round(value(i) / 2 ** 20);
-  return { uptimeS: value(0), memoryMib: mib(1), memoryFreeMib: mib(2), load1: value(3) / 65536, diskMib: mib(4), diskFreeMib: mib(5) };
+  return {
+    uptimeS: value(0),
+    memoryMib: mib(1),
+    memoryFreeMib: mib(2),
+    load1: value(3) / 65536,
+    diskMib: mib(4),
+    diskFreeMib: mib(5),
+    ...deps.lanes.get(id)!.counted(),
+  };
 }

@@ -29,13 +29,13 @@ export async function printLogs(client: Client, machine: string, out: Output, qu
   await done.promise.finally(() => stream.close());
 }
 
-/** started: a machine that runs or has run. Its exit code, once it has ended. */
-export async function follow(client: Client, started: Machine, out: Output, { stdin, tty }: Wants): Promise<number> {
+/** started: a machine that runs or has run. tail: how much of what it has printed is shown. Its exit code, once it has ended. */
+export async function follow(client: Client, started: Machine, out: Output, { stdin, tty }: Wants, tail?: string): Promise<number> {
   const input = stdin && started.state === "running" ? await attach(client, started.id) : undefined;
   const raw = tty && input ? makeRaw() : undefined;
   const ignore = passSignals(client, started, out);
   try {
-    await printLogs(client, started.id, out, { follow: true });
+    await printLogs(client, started.id, out, { follow: true, ...(tail !== undefined && { tail }) });
   } finally {
     ignore();
     raw?.restore();

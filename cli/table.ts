@@ -49,6 +49,8 @@ export const COMMANDS = {
   ssh: { group: "Inside", summary: "Open a shell over SSH", load: () => import("./commands/ssh.ts").then((m) => m.ssh) },
   exec: { group: "Inside", summary: "Run a command without the network", load: () => import("./commands/exec.ts").then((m) => m.exec) },
   cp: { group: "Inside", summary: "Copy files in or out", load: () => import("./commands/cp.ts").then((m) => m.cp) },
+  attach: { group: "Inside", summary: "A workload's output and stdin", load: () => import("./commands/stats.ts").then((m) => m.attach) },
+  stats: { group: "Inside", summary: "CPU, RAM, network and disk in use", load: () => import("./commands/stats.ts").then((m) => m.stats) },
   inspect: { group: "Inside", summary: "Everything about machines or images, as JSON", load: docker("inspect") },
   logs: { group: "Inside", summary: "What a machine prints", load: () => import("./commands/logs.ts").then((m) => m.logs) },
   "ssh-config": {

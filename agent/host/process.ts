@@ -49,12 +49,17 @@ export function findByArgument(matches: (argument: string) => string | undefined
   return found;
 }
 
-function readStat(pid: number): { state: string; startTime: number } | undefined {
+/** CPU time that it has used, milliseconds: fields 14 and 15 of /proc/PID/stat, in ticks of a hundredth of a second. */
+export function cpuMs(id: ProcessId): number {
+  return isAlive(id) ? (readStat(id.pid)?.cpuTicks ?? 0) * 10 : 0;
+}
+
+function readStat(pid: number): { state: string; startTime: number; cpuTicks: number } | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, "utf8");
     // The name in parentheses may hold anything, so count from the last one.
     const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    return { state: fields[0]!, startTime: Number(fields[19]) };
+    return { state: fields[0]!, startTime: Number(fields[19]), cpuTicks: Number(fields[11]) + Number(fields[12]) };
   } catch {
     return undefined;
   }

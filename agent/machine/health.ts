@@ -6,7 +6,7 @@ import type { Channel } from "#agent/guest/channel.ts";
 
 export type HealthStatus = "starting" | "healthy" | "unhealthy";
 export type HealthState = { status: HealthStatus; failures: number };
-export type HealthWatch = ReturnType<typeof watchHealth>;
+export type HealthWatch = { readonly status: HealthStatus; stop(): void };
 
 const SIGKILL = 9;
 
@@ -18,16 +18,17 @@ export function nextHealth(before: HealthState, ok: boolean, ageMs: number, { re
   return { status: failures >= retries ? "unhealthy" : before.status, failures };
 }
 
-/** changed: called when the status is another. */
-export function watchHealth(workload: Extract<Workload, { kind: "process" }>, channel: Channel, changed: () => void) {
-  const health = workload.health!;
+/** changed: called when the status is another. undefined: there is nothing to watch. */
+export function watchHealth(workload: Workload, channel: Channel, changed: () => void): HealthWatch | undefined {
+  if (workload.kind === "system" || !workload.health) return undefined;
+  const { health } = workload;
   const began = Date.now();
   let state: HealthState = { status: "starting", failures: 0 };
   let stopped = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
   async function look(): Promise<void> {
-    const ok = channel.connected ? await succeeds(workload, health, channel) : undefined;
+    const ok = channel.connected ? await succeeds(workload as Process, health, channel) : undefined;
     if (stopped) return;
     // Without a connection nothing is known, and nothing is said.
     if (ok !== undefined) {
@@ -49,7 +50,9 @@ export function watchHealth(workload: Extract<Workload, { kind: "process" }>, ch
   };
 }
 
-async function succeeds(workload: Extract<Workload, { kind: "process" }>, health: Health, channel: Channel): Promise<boolean> {
+type Process = Extract<Workload, { kind: "process" }>;
+
+async function succeeds(workload: Process, health: Health, channel: Channel): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const request = encodeExec({ ...workload, argv: health.argv, tty: false, stdin: false, rows: 0, cols: 0 });
   try {

@@ -11,7 +11,7 @@ import { encodeStop, F } from "#contract/wire/frames.ts";
 import { guestConfig, guestWorkload } from "#agent/guest/identity.ts";
 import { openGuest, type GuestLink } from "#agent/guest/link.ts";
 import { removeCgroup } from "#agent/host/cgroup.ts";
-import { bootId, isAlive, kill } from "#agent/host/process.ts";
+import { bootId, cpuMs, isAlive, kill } from "#agent/host/process.ts";
 import type { Images } from "#agent/images/store.ts";
 import { addressesOf } from "#agent/network/plan.ts";
 import type { Network } from "#agent/network/apply.ts";
@@ -180,8 +180,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   }
 
   function watch(): void {
-    const { workload } = record.desired;
-    if (workload.kind === "process" && workload.health && guest) health ??= watchHealth(workload, guest.channel, () => deps.changed(id));
+    health ??= guest && watchHealth(record.desired.workload, guest.channel, () => deps.changed(id));
   }
 
   async function noteEnd(state: VmState): Promise<void> {
@@ -383,6 +382,8 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     wake,
     observed,
     addresses,
+    /** What the node counts of it. */
+    counted: () => ({ cpuMs: record.process ? cpuMs(record.process) : 0, ...deps.network.traffic(id) }),
     /** Its writable layer as an image layer. */
     commit: (work: string) => commitDisk(disks, work),
     get channel() {

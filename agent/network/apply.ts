@@ -28,6 +28,14 @@ export async function openNetwork(network: NodeNetwork) {
     async detach(id: string): Promise<void> {
       if (existsSync(`/sys/class/net/${tapName(id)}`)) await run(["ip", "link", "delete", tapName(id)]);
     },
+    /** Bytes to and from a machine; what its TAP receives, the machine has sent. */
+    traffic(id: string): { networkInBytes: number; networkOutBytes: number } {
+      const count = (which: string): number => {
+        const path = `/sys/class/net/${tapName(id)}/statistics/${which}`;
+        return existsSync(path) ? Number(readFileSync(path, "utf8")) : 0;
+      };
+      return { networkInBytes: count("tx_bytes"), networkOutBytes: count("rx_bytes") };
+    },
     /** Ids of machines that have a TAP. */
     attached: (): string[] =>
       readdirSync("/sys/class/net")

@@ -188,7 +188,10 @@ export const MachineUpdate = z.strictObject({
   restart: z.boolean().default(false),
 });
 
-/** What the machine itself sees. load1: the load average of a minute. */
+/**
+ * What the machine itself sees of its RAM, load (load1: the average of a minute) and disk; and what its node counts: CPU time
+ * and network bytes since its start.
+ */
 export const MachineStats = z.object({
   uptimeS: z.number(),
   memoryMib: z.number(),
@@ -196,4 +199,7 @@ export const MachineStats = z.object({
   load1: z.number(),
   diskMib: z.number(),
   diskFreeMib: z.number(),
+  cpuMs: z.number(),
+  networkInBytes: z.number(),
+  networkOutBytes: z.number(),
 });

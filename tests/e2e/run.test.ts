@@ -333,3 +333,22 @@ e2e(
   },
   90_000,
 );
+
+e2e(
+  "stats count, attach shows what comes and passes on what is typed",
+  async () => {
+    await n.ok(n.vps("run", "-d", "-i", "--name", "busy", "box:1", "sh", "-c", "echo early; read line; echo got $line; exit 3"));
+    const [seen] = JSON.parse(await n.ok(n.vps("stats", "--json", "busy"))) as {
+      name: string;
+      memoryMib: number;
+      cpuMs: number;
+      networkOutBytes: number;
+    }[];
+    expect([seen!.name, seen!.memoryMib > 300, seen!.cpuMs > 100, seen!.networkOutBytes >= 0]).toEqual(["busy", true, true, true]);
+    expect(await n.ok(n.vps("stats", "--no-stream", "busy"))).toMatch(/NAME +CPU +RAM.*\nbusy +\d+\.\d%/);
+    const attached = await n.sh([process.execPath, `${import.meta.dirname}/../../main.ts`, "vps", "attach", "busy"], "hello\n");
+    expect([attached.code, attached.out]).toEqual([3, "got hello\n"]);
+    await n.ok(n.vps("destroy", "-y", "busy"));
+  },
+  60_000,
+);
