@@ -52,8 +52,13 @@ function stored(entry: NonNullable<DockerConfig["auths"]>[string] | undefined): 
 
 /** docker-credential-helpers: the registry on stdin, {"Username","Secret"} on stdout. */
 function ask(helper: string, key: string): Login | undefined {
-  if (!/^[A-Za-z0-9._-]+$/.test(helper) || !Bun.which(`docker-credential-${helper}`)) return undefined;
-  const child = Bun.spawnSync([`docker-credential-${helper}`, "get"], { stdin: Buffer.from(key), stdout: "pipe", stderr: "ignore" });
+  if (!/^[A-Za-z0-9._-]+$/.test(helper) || !Bun.which(`docker-credential-${helper}`, { PATH: process.env.PATH ?? "" })) return undefined;
+  const child = Bun.spawnSync([`docker-credential-${helper}`, "get"], {
+    stdin: Buffer.from(key),
+    stdout: "pipe",
+    stderr: "ignore",
+    env: process.env,
+  });
   if (child.exitCode !== 0) return undefined;
   const { Username, Secret } = JSON.parse(child.stdout.toString()) as { Username: string; Secret: string };
   return Username === "<token>" ? { identitytoken: Secret } : { username: Username, password: Secret };

@@ -352,3 +352,14 @@ e2e(
   },
   60_000,
 );
+
+peer(
+  "what docker save writes is loaded, and runs",
+  async () => {
+    await d!.docker("tag", "tool:1", "saved:1");
+    expect((await d!.docker("save", "-o", `${n.home}/saved.tar`, "saved:1")).code).toBe(0);
+    expect(await n.ok(n.vps("image", "load", "-i", `${n.home}/saved.tar`))).toContain("saved:1");
+    expect(await n.ok(n.vps("run", "--rm", "saved:1", "loaded"))).toBe("said: loaded\n");
+  },
+  60_000,
+);

@@ -6,7 +6,9 @@ import { parseReference } from "#contract/oci/reference.ts";
 import { openBlobs, type Blobs } from "#oci/blobs.ts";
 import { createRegistry } from "#oci/client.ts";
 import type { RegistryOptions } from "#oci/session.ts";
-import { createTransfers, type Progress } from "#oci/transfer.ts";
+import { createTransfers, endpointsOf, type Progress } from "#oci/transfer.ts";
+import { createMover } from "#control/images/mover.ts";
+import { emptyState, type NewEvent } from "#control/model/state.ts";
 import { startFakeControl, type FakeControl } from "#tests/fake/control.ts";
 import { startRegistry, startTokenServer, WHY_NO_REGISTRY, writeLayout } from "./peers.ts";
 
@@ -198,6 +200,47 @@ for (const kind of ["basic", "token"] as const)
     },
     30_000,
   );
+
+test("where registries are reached: Docker Hub by its other name, http only where it is allowed", () => {
+  const rules = { mirrors: { "docker.io": ["https://mirror.example.com"] }, insecure: ["lan:5000"] };
+  expect(endpointsOf("docker.io", rules)).toEqual([
+    { bases: ["https://mirror.example.com"], mirror: true },
+    { bases: ["https://registry-1.docker.io"], mirror: false },
+  ]);
+  expect(endpointsOf("ghcr.io", rules)).toEqual([{ bases: ["https://ghcr.io"], mirror: false }]);
+  for (const host of ["lan:5000", "localhost:5000", "127.0.0.1", "[::1]:5000"])
+    expect(endpointsOf(host, rules)).toEqual([{ bases: [`https://${host}`, `http://${host}`], mirror: false }]);
+});
+
+withRegistry(
+  "a mirror is asked first, and one that fails is passed over",
+  async () => {
+    const between = proxy(() => undefined);
+    const stored: NewEvent[] = [];
+    const pull = async (mirror: string): Promise<void> => {
+      const mover = createMover({
+        blobs: freshBlobs(),
+        state: emptyState,
+        append: async (events) => void stored.push(...events),
+        newId: () => "i-new",
+        agents: {} as never,
+        registries: { mirrors: { [registry.host]: [mirror] }, insecure: [] },
+        log: () => {},
+      });
+      const how = { platform: "linux/amd64", insecure: false, credentials: undefined, actor: "t", signal: new AbortController().signal };
+      expect(await mover.pull(`${registry.host}/team/app:v1`, how, () => {})).toBe("i-new");
+    };
+    await pull(between.base);
+    expect(between.asked.length).toBeGreaterThan(3);
+    await pull("http://127.0.0.1:1");
+    expect(stored.map((e) => [e.type, (e.data as { digest: string }).digest])).toEqual([
+      ["v1.ImageStored", digest],
+      ["v1.ImageStored", digest],
+    ]);
+    between.close();
+  },
+  30_000,
+);
 
 // ---- our own registry ----
 
