@@ -4,6 +4,7 @@
  */
 import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync, watch, type FSWatcher } from "node:fs";
+import { restartsAfter } from "#contract/resources/restart.ts";
 import type { OpenRequest } from "#contract/wire/agent.ts";
 import { encodeExit, encodeMessage, F, WINDOW } from "#contract/wire/frames.ts";
 import type { Lane } from "#agent/machine/lane.ts";
@@ -105,13 +106,11 @@ export function streamLogs(call: ServerDuplexStream<Buffer, Buffer>, lane: Lane,
 
 /** And is not about to be started again. */
 function hasEnded({ record }: Lane): boolean {
-  const { phase, exit, exitCode, desired } = record;
+  const { phase, desired } = record;
   if (phase === "absent") return true;
   if (desired.power !== "stopped" && record.epoch !== desired.epoch) return false;
   if (phase !== "exited") return phase === "stopped" || phase === "failed";
-  const policy = desired.spec.restart.split(":")[0];
-  if (desired.power === "stopped" || policy === "no") return true;
-  return policy === "on-failure" && exit !== "crashed" && exit !== "panicked" && (exitCode === 0 || exit === "powered-off");
+  return desired.power === "stopped" || !restartsAfter(desired.spec.restart, record);
 }
 
 function readAll(fd: number): Buffer {

@@ -1,4 +1,5 @@
 /** What a command is: data, from which parsing, help, completion and the golden tests follow. */
+import type { HyperlaneError } from "#contract/errors.ts";
 import type { Client } from "#sdk/client.ts";
 import type { Output } from "#cli/render/output.ts";
 
@@ -26,3 +27,8 @@ export type Command = {
   run(context: Context): Promise<number | void>;
 };
 export const JSON_FLAG: Flag = { type: "boolean", help: "Print JSON, and nothing else, on stdout" };
+
+/** undefined: what was asked for is not there. */
+export function ifThere<T>(asked: Promise<T>): Promise<T | undefined> {
+  return asked.catch((e: HyperlaneError) => (e.code === "NOT_FOUND" ? undefined : Promise.reject(e)));
+}

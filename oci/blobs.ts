@@ -6,6 +6,7 @@ import {
   closeSync,
   createReadStream,
   existsSync,
+  fstatSync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -99,22 +100,22 @@ export function digestOf(bytes: Uint8Array): string {
   return `sha256:${new Bun.CryptoHasher("sha256").update(bytes as never).digest("hex")}`;
 }
 
-export type Ingest = Awaited<ReturnType<typeof openIngest>>;
+export type Ingest = ReturnType<typeof openIngest>;
 
-/** Bytes are appended; what was there before counts. */
-async function openIngest(file: string, pathOf: (digest: string) => string) {
+/** Bytes are appended; what was there before counts, and is read again only to be verified. */
+function openIngest(file: string, pathOf: (digest: string) => string) {
   const hash = new Bun.CryptoHasher("sha256");
-  let size = 0;
-  if (existsSync(file))
-    for await (const bytes of createReadStream(file, { highWaterMark: 1024 * 1024 })) {
-      hash.update(bytes as Buffer);
-      size += (bytes as Buffer).length;
-    }
+  const before = existsSync(file) ? statSync(file).size : 0;
   const fd = openSync(file, "a", 0o600);
+  let size = before;
   let open = true;
   const close = (): void => {
     if (open) closeSync(fd);
     open = false;
+  };
+  const discard = (): void => {
+    close();
+    rmSync(file, { force: true });
   };
   return {
     get size(): number {
@@ -126,21 +127,25 @@ async function openIngest(file: string, pathOf: (digest: string) => string) {
       size += bytes.length;
     },
     close,
-    discard(): void {
-      close();
-      rmSync(file, { force: true });
-    },
-    /** Verifies and takes it in. One that is not what its digest says is thrown away. */
-    commit(digest: string): void {
-      const got = `sha256:${hash.digest("hex")}`;
-      if (got !== digest) {
-        close();
-        rmSync(file, { force: true });
-        throw new HyperlaneError("CORRUPT", `What was received is not ${digest} but ${got}.`, { hint: "Try again; it begins anew." });
+    discard,
+    /** Takes it in under its digest, which is the answer. One that is not what `expected` says is thrown away. */
+    async commit(expected?: string): Promise<string> {
+      const allSeen = before === 0 && fstatSync(fd).size === size;
+      const digest = allSeen ? `sha256:${hash.digest("hex")}` : await digestOfFile(file);
+      if (expected !== undefined && digest !== expected) {
+        discard();
+        throw new HyperlaneError("CORRUPT", `What was received is not ${expected} but ${digest}.`, { hint: "Try again; it begins anew." });
       }
       fsyncSync(fd);
       close();
       renameSync(file, pathOf(digest));
+      return digest;
     },
   };
+}
+
+async function digestOfFile(file: string): Promise<string> {
+  const hash = new Bun.CryptoHasher("sha256");
+  for await (const bytes of createReadStream(file, { highWaterMark: 1024 * 1024 })) hash.update(bytes as Buffer);
+  return `sha256:${hash.digest("hex")}`;
 }

@@ -54,7 +54,7 @@ export function createTransfers(blobs: Blobs) {
   async function receive(registry: Registry, repository: string, d: Descriptor, on: (done: number) => void): Promise<void> {
     const name = d.digest.replace(":", "-");
     for (let attempt = 1; ; attempt++) {
-      const ingest = await blobs.ingest(name);
+      const ingest = blobs.ingest(name);
       const before = ingest.size;
       try {
         if (ingest.size < d.size) {
@@ -66,7 +66,7 @@ export function createTransfers(blobs: Blobs) {
             on(ingest.size);
           }
         }
-        if (ingest.size === d.size) return ingest.commit(d.digest);
+        if (ingest.size === d.size) return void (await ingest.commit(d.digest));
         if (ingest.size > d.size) throw Object.assign(new Error("too long"), { restart: true });
         throw new HyperlaneError("UNAVAILABLE", `${registry.host} ended ${d.digest} after ${ingest.size} of ${d.size} bytes.`);
       } catch (thrown) {
@@ -151,6 +151,11 @@ export function blobsOf(digest: string, manifest: Manifest): string[] {
   return [digest, manifest.config.digest, ...manifest.layers.map((l) => l.digest)];
 }
 
+/** Configuration and layers, as they travel. */
+export function sizeOfParts({ config, layers }: Manifest): number {
+  return config.size + layers.reduce((n, l) => n + l.size, 0);
+}
+
 export function loadImage(blobs: Blobs, digest: string, name: string): StoredImage {
   const bytes = blobs.read(digest);
   const manifest = parseAs(Manifest, parseJson(bytes, name), name);
@@ -160,8 +165,7 @@ export function loadImage(blobs: Blobs, digest: string, name: string): StoredIma
   const config = parseAs(ImageConfig, parseJson(blobs.read(manifest.config.digest), name), name);
   if (config.rootfs.diff_ids.length !== manifest.layers.length)
     throw notAnImage(name, "its configuration and its manifest differ in layers");
-  const bytesOfAll = bytes.length + manifest.config.size + manifest.layers.reduce((n, l) => n + l.size, 0);
-  return { digest, bytes: bytesOfAll, manifest, config };
+  return { digest, bytes: bytes.length + sizeOfParts(manifest), manifest, config };
 }
 
 function isIndex(doc: unknown, mediaType: string): boolean {

@@ -32,10 +32,10 @@ const IMPORTS: Record<string, readonly string[]> = {
     "control/images",
     "oci",
   ],
-  agent: ["contract", "runtimes"],
+  agent: ["contract", "oci", "runtimes"],
   runtimes: [],
   tests: ["cli", "host", "sdk", "contract", "oci", "control", "agent", "runtimes", "scripts", ""],
-  bench: ["sdk", "contract", "oci", "control", "agent", "runtimes", "tests", "scripts"],
+  bench: ["host", "sdk", "contract", "oci", "control", "agent", "runtimes", "tests", "scripts"],
   scripts: ["host", "tests", "bench", "contract"],
 };
 

@@ -64,11 +64,15 @@ function listUpper(upper: string): { kept: string[]; gone: string[] } {
   return { kept, gone };
 }
 
+function loadLibc() {
+  const lgetxattr = { args: [FFIType.ptr, FFIType.ptr, FFIType.ptr, FFIType.u64], returns: FFIType.i64 } as const;
+  return dlopen("libc.so.6", { lgetxattr }).symbols;
+}
+let libc: ReturnType<typeof loadLibc> | undefined;
+
 function isOpaque(path: Buffer): boolean {
-  const { lgetxattr } = dlopen("libc.so.6", {
-    lgetxattr: { args: [FFIType.ptr, FFIType.ptr, FFIType.ptr, FFIType.u64], returns: FFIType.i64 },
-  }).symbols;
+  libc ??= loadLibc();
   const value = Buffer.alloc(16);
-  const n = lgetxattr(Buffer.concat([path, Buffer.alloc(1)]), Buffer.from("trusted.overlay.opaque\0"), value, value.length);
+  const n = libc.lgetxattr(Buffer.concat([path, Buffer.alloc(1)]), Buffer.from("trusted.overlay.opaque\0"), value, value.length);
   return Number(n) === 1 && value[0] === 0x79; // "y"
 }

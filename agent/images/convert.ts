@@ -8,10 +8,11 @@
  * names and attributes are kept until the end.
  */
 import { createReadStream, fstatSync, ftruncateSync, writeSync } from "node:fs";
-import { Readable } from "node:stream";
+import type { Transform } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { z } from "zod";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
+import { through } from "#oci/through.ts";
 import { createErofs, type FileWriter } from "./erofs.ts";
 import { createTarReader, type TarEntry } from "./tar.ts";
 import { applyLayer, createCover, emptyTree, splitPath, type LayerEntry, type Node } from "./tree.ts";
@@ -110,17 +111,14 @@ async function readLayer(
   const unpacked = new Bun.CryptoHasher("sha256");
   const tar = createTarReader(sink);
   const first = await input.peek(Math.min(4, layer.size));
-  const compressed = Readable.from(
-    (async function* () {
-      for await (const bytes of input.take(layer.size)) {
-        packed.update(bytes);
-        yield bytes;
-      }
-    })(),
-    { objectMode: false, highWaterMark: 1024 * 1024 },
-  );
-  const stream = unpack(compressed, first);
-  for await (const bytes of stream as AsyncIterable<Buffer>) {
+  const counted = async function* () {
+    for await (const bytes of input.take(layer.size)) {
+      packed.update(bytes);
+      yield bytes;
+    }
+  };
+  const unpacker = unpackerFor(first);
+  for await (const bytes of unpacker ? through(counted(), unpacker) : counted()) {
     unpacked.update(bytes);
     tar.push(bytes);
   }
@@ -129,17 +127,12 @@ async function readLayer(
   check("unpacked layer", layer.diffId, unpacked.digest("hex"));
 }
 
-/** By its first bytes, as the peers do: media types are often wrong. */
-function unpack(stream: Readable, first: Buffer): Readable {
-  const unpacker =
-    first.readUInt16BE(0) === 0x1f8b
-      ? createGunzip({ chunkSize: 256 * 1024 })
-      : first.readUInt32LE(0) === 0xfd2fb528 || (first.readUInt32LE(0) & 0xfffffff0) >>> 0 === 0x184d2a50
-        ? createZstdDecompress({ chunkSize: 256 * 1024 })
-        : undefined;
-  if (!unpacker) return stream;
-  stream.on("error", (e) => unpacker.destroy(e));
-  return stream.pipe(unpacker);
+/** By its first bytes, as the peers do: media types are often wrong. undefined: it is not packed. */
+function unpackerFor(first: Buffer): Transform | undefined {
+  if (first.readUInt16BE(0) === 0x1f8b) return createGunzip({ chunkSize: 256 * 1024 });
+  const magic = first.readUInt32LE(0);
+  const zstd = magic === 0xfd2fb528 || (magic & 0xfffffff0) >>> 0 === 0x184d2a50;
+  return zstd ? createZstdDecompress({ chunkSize: 256 * 1024 }) : undefined;
 }
 
 function check(what: string, want: string, got: string): void {

@@ -13,7 +13,8 @@ export type Images = ReturnType<typeof openImages>;
 const MAX_ENTRIES = 2_000_000;
 /** What an image may unpack to, beside what the disk has room for once packed again. */
 const MAX_UNPACKED_BYTES = 256 * 2 ** 30;
-const RESERVE_BYTES = 512 * 2 ** 20;
+/** With less than this left, what failed has failed for want of room. */
+const FULL_BYTES = 64 * 2 ** 20;
 const ARRIVAL_MS = 30 * 60 * 1000;
 
 /** converter: how the converter is started (convert.ts). atOnce: how many of them. */
@@ -127,7 +128,7 @@ function parseLast(text: string): unknown {
 /** The converter sees a failed write; that it was for want of room is seen here. */
 function noSpace(dir: string): HyperlaneError | undefined {
   const s = statfsSync(dir);
-  return s.bavail * s.bsize < RESERVE_BYTES / 8
+  return s.bavail * s.bsize < FULL_BYTES
     ? new HyperlaneError("NO_SPACE", "The node's disk is full: the image could not be unpacked.")
     : undefined;
 }

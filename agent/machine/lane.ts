@@ -279,7 +279,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     while (vm && record.process && isAlive(record.process)) {
       const { rung, deadline }: NonNullable<Record["stopping"]> = record.stopping!;
       if (rung === "init")
-        await guest?.channel.ask(F.STOP, encodeStop("power-off", signal, seconds), 2_000).catch(() => (record.stopping!.deadline = 0));
+        await guest?.channel.ask(F.STOP, encodeStop(signal, seconds), 2_000).catch(() => (record.stopping!.deadline = 0));
       if (rung === "button") await vm.powerButton().catch(() => {});
       if (rung === "vmm") await vm.quit();
       if (rung === "kill") kill(record.process, "SIGKILL");

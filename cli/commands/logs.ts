@@ -1,5 +1,6 @@
 import { HyperlaneError } from "#contract/errors.ts";
 import type { Command } from "#cli/command.ts";
+import { parseDuration } from "#cli/duration.ts";
 import { printLogs } from "#cli/session.ts";
 
 export const logs: Command = {
@@ -33,13 +34,11 @@ export const logs: Command = {
   },
 };
 
-const UNITS: Record<string, number> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-
 /** Unix milliseconds: a time, seconds since 1970, or how long ago. */
 function time(flag: string, value: unknown): number | undefined {
   if (typeof value !== "string") return undefined;
-  const ago = [...value.matchAll(/(\d+(?:\.\d+)?)([smhd])/g)];
-  if (ago.length && ago.map((m) => m[0]).join("") === value) return Date.now() - ago.reduce((n, m) => n + Number(m[1]) * UNITS[m[2]!]!, 0);
+  const ago = parseDuration(value, { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 });
+  if (ago !== undefined) return Date.now() - ago;
   const at = /^\d+(\.\d+)?$/.test(value) ? Number(value) * 1000 : Date.parse(value);
   if (!Number.isNaN(at)) return at;
   throw new HyperlaneError("INVALID", `--${flag} must be like 10m, 2h or 2026-11-21T10:00:00Z, not "${value}".`, { field: flag });

@@ -3,7 +3,7 @@ import { HyperlaneError } from "#contract/errors.ts";
 import { formatMib, parseMib } from "#contract/size.ts";
 import type { Machine } from "#contract/resources/machine.ts";
 import type { MachineState } from "#contract/resources/states.ts";
-import { JSON_FLAG, type Command, type Context } from "#cli/command.ts";
+import { ifThere, JSON_FLAG, type Command, type Context } from "#cli/command.ts";
 import { waitFor } from "#cli/wait.ts";
 
 const COLORS: Record<MachineState, Parameters<Context["out"]["color"]>[0]> = {
@@ -203,9 +203,8 @@ export const destroy: Command = {
   },
   async run({ client, args, flags, out }) {
     const name = args[0]!;
-    const m = await client()
-      .getMachine({ params: { machine: name } })
-      .catch((e: HyperlaneError) => (e.code === "NOT_FOUND" && flags["if-exists"] ? undefined : Promise.reject(e)));
+    const asked = client().getMachine({ params: { machine: name } });
+    const m = await (flags["if-exists"] ? ifThere(asked) : asked);
     if (!m) return;
     if (!flags.yes) {
       if (!process.stdin.isTTY || !out.tty)
@@ -214,10 +213,7 @@ export const destroy: Command = {
       if (answer !== m.name) throw new HyperlaneError("USAGE", "Not destroyed: the name did not match.", { hint: "Nothing was changed." });
     }
     await client().destroyMachine({ params: { machine: m.id } });
-    if (!flags["no-wait"])
-      await waitFor(client(), m.id, out, () => false).catch((e: HyperlaneError) =>
-        e.code === "NOT_FOUND" ? undefined : Promise.reject(e),
-      );
+    if (!flags["no-wait"]) await ifThere(waitFor(client(), m.id, out, () => false));
     out.done(`${m.name} is ${flags["no-wait"] ? "being " : ""}destroyed`);
     out.data({ id: m.id, name: m.name, state: flags["no-wait"] ? m.state : "destroyed", destroying: true });
   },

@@ -1,7 +1,8 @@
 /** Docker's words for looking at machines and ending them. */
 import { HyperlaneError } from "#contract/errors.ts";
 import type { Machine } from "#contract/resources/machine.ts";
-import { JSON_FLAG, type Command } from "#cli/command.ts";
+import { argvOf } from "#contract/resources/workload.ts";
+import { ifThere, JSON_FLAG, type Command } from "#cli/command.ts";
 import { age } from "./machines.ts";
 
 export const ps: Command = {
@@ -22,15 +23,17 @@ export const ps: Command = {
     if (flags.quiet) return items.forEach((m) => out.line(m.name));
     out.table(
       ["NAME", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS"],
-      items.map((m) => [m.name, m.spec.image, shorten(commandOf(m), 28), `${age(m.createdAt)} ago`, statusOf(m), portsOf(m)]),
+      items.map((m) => [
+        m.name,
+        m.spec.image,
+        shorten(argvOf(m.spec, m.image.run).join(" "), 28),
+        `${age(m.createdAt)} ago`,
+        statusOf(m),
+        portsOf(m),
+      ]),
     );
   },
 };
-
-function commandOf(m: Machine): string {
-  const { entrypoint, cmd } = m.spec;
-  return [...(entrypoint ?? m.image.run.entrypoint), ...(cmd ?? (entrypoint ? [] : m.image.run.cmd))].join(" ");
-}
 
 function shorten(text: string, width: number): string {
   return text.length > width ? `${text.slice(0, width - 1)}…` : text;
@@ -150,14 +153,8 @@ export const inspect: Command = {
   async run({ client, args, out }) {
     const found: unknown[] = [];
     for (const name of args) {
-      const machine = await client()
-        .getMachine({ params: { machine: name } })
-        .catch((e: HyperlaneError) => (e.code === "NOT_FOUND" ? undefined : Promise.reject(e)));
-      const image = machine
-        ? undefined
-        : await client()
-            .getImage({ params: { image: name } })
-            .catch((e: HyperlaneError) => (e.code === "NOT_FOUND" ? undefined : Promise.reject(e)));
+      const machine = await ifThere(client().getMachine({ params: { machine: name } }));
+      const image = machine ? undefined : await ifThere(client().getImage({ params: { image: name } }));
       if (!machine && !image) throw new HyperlaneError("NOT_FOUND", `There is no machine and no image "${name}".`);
       found.push(machine ?? image);
     }

@@ -6,6 +6,7 @@ import type { Exposure, Machine } from "#contract/resources/machine.ts";
 import { imageName } from "#contract/resources/image.ts";
 import type { Command, Context } from "#cli/command.ts";
 import { JSON_FLAG } from "#cli/command.ts";
+import { parseDuration } from "#cli/duration.ts";
 import { follow } from "#cli/session.ts";
 import { transferImage } from "#cli/transfer.ts";
 import { waitFor } from "#cli/wait.ts";
@@ -177,11 +178,9 @@ function numbers(flags: Context["flags"]) {
 function milliseconds(flags: Context["flags"], flag: string): number | undefined {
   const text = flags[flag] as string | undefined;
   if (text === undefined) return undefined;
-  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)];
-  if (!parts.length || parts.map((p) => p[0]).join("") !== text)
-    throw new HyperlaneError("INVALID", `--${flag} must be a time like 30s or 1m30s, not "${text}".`, { field: flag });
-  const units: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-  return Math.round(parts.reduce((n, [, value, unit]) => n + Number(value) * units[unit!]!, 0));
+  const ms = parseDuration(text, { ms: 1, s: 1000, m: 60_000, h: 3_600_000 });
+  if (ms === undefined) throw new HyperlaneError("INVALID", `--${flag} must be a time like 30s or 1m30s, not "${text}".`, { field: flag });
+  return Math.round(ms);
 }
 
 function healthcheck(flags: Context["flags"]) {

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { HyperlaneError } from "#contract/errors.ts";
 import { parseMib } from "#contract/size.ts";
 import type { Machine } from "#contract/resources/machine.ts";
-import { JSON_FLAG, type Command, type Context } from "#cli/command.ts";
+import { ifThere, JSON_FLAG, type Command, type Context } from "#cli/command.ts";
 import { waitFor } from "#cli/wait.ts";
 
 const STEPS: Record<string, string> = { image: "Image ready", network: "Network attached" };
@@ -41,9 +41,7 @@ export const up: Command = {
     const client = ctx.client();
     const asked = spec(ctx, file);
     const labels = pairs(ctx.flags.label, "--label");
-    const there = await client
-      .getMachine({ params: { machine: name } })
-      .catch((e: HyperlaneError) => (e.code === "NOT_FOUND" ? undefined : Promise.reject(e)));
+    const there = await ifThere(client.getMachine({ params: { machine: name } }));
     let machine: Machine;
     if (!there) machine = await client.createMachine({ body: { name, labels: labels ?? {}, spec: asked } });
     else {

@@ -31,12 +31,14 @@ const STOP_TIMEOUT_S = 10;
 /** What init takes in one message, less what goes around it. */
 const WORDS_MAX_BYTES = 30_000;
 
+/** Entrypoint and command. An entrypoint of one's own sets the image's command aside too. */
+export function argvOf(spec: Pick<MachineSpec, "entrypoint" | "cmd">, run: RunConfig): string[] {
+  return [...(spec.entrypoint ?? run.entrypoint), ...(spec.cmd ?? (spec.entrypoint ? [] : run.cmd))];
+}
+
 /** null: neither the image nor the spec names a program. */
 export function workloadOf(name: string, spec: MachineSpec, run: RunConfig): Workload | null {
-  // An entrypoint of one's own sets the image's command aside too.
-  const entrypoint = spec.entrypoint ?? run.entrypoint;
-  const cmd = spec.cmd ?? (spec.entrypoint ? [] : run.cmd);
-  const argv = [...entrypoint, ...cmd];
+  const argv = argvOf(spec, run);
   if (argv.length === 0) return null;
   if (SYSTEM_INITS.includes(argv[0]!)) return { kind: "system", init: argv[0]! };
   const env = new Map<string, string>();

@@ -115,9 +115,9 @@ export function encodeExec(r: ExecRequest): Buffer {
   return Buffer.concat([head, ...words.map((w) => Buffer.from(`${w}\0`))]);
 }
 
-/** signal and seconds: what a workload is told, and how long it gets. */
-export function encodeStop(mode: "power-off" | "reboot", signal: number, seconds: number): Buffer {
-  const bytes = Buffer.from([mode === "reboot" ? 1 : 0, signal, 0, 0]);
+/** To power off. signal and seconds: what a workload is told, and how long it gets. */
+export function encodeStop(signal: number, seconds: number): Buffer {
+  const bytes = Buffer.from([0, signal, 0, 0]);
   bytes.writeUInt16LE(seconds, 2);
   return bytes;
 }

@@ -9,7 +9,7 @@ import { DIGEST, familiarName, familiarRepository, parseReference } from "#contr
 import { allows } from "#control/auth/tokens.ts";
 import { isIndex } from "#control/images/catalog.ts";
 import { imageNamed, type State, type StoredToken } from "#control/model/state.ts";
-import { digestOf, type Blobs } from "#oci/blobs.ts";
+import { digestOf, type Blobs, type Ingest } from "#oci/blobs.ts";
 import { tokenOf, type Deps } from "./handler.ts";
 
 /** The specification's error codes. */
@@ -175,18 +175,16 @@ async function beginUpload(call: Call): Promise<Response> {
   if (mount && DIGEST.test(mount) && blobs.has(mount)) return created(call, mount);
   const digest = url.searchParams.get("digest");
   const id = crypto.randomUUID();
-  const ingest = await blobs.ingest(`upload-${id}`);
+  const ingest = blobs.ingest(`upload-${id}`);
   if (digest) return await finish(call, ingest, digest);
   ingest.close();
   return new Response(null, { status: 202, headers: uploadHeaders(repository, id, 0) });
 }
 
-type Ingest = Awaited<ReturnType<Blobs["ingest"]>>;
-
 async function upload(call: Call, id: string): Promise<Response> {
   const { blobs, request, url, repository } = call;
   if (!blobs.hasIngest(`upload-${id}`)) throw new Refusal(404, "BLOB_UPLOAD_UNKNOWN", "there is no such upload");
-  const ingest = await blobs.ingest(`upload-${id}`);
+  const ingest = blobs.ingest(`upload-${id}`);
   try {
     if (request.method === "DELETE") return (ingest.discard(), new Response(null, { status: 204 }));
     if (request.method === "GET") return new Response(null, { status: 204, headers: uploadHeaders(repository, id, ingest.size) });
@@ -207,7 +205,7 @@ async function upload(call: Call, id: string): Promise<Response> {
 async function finish(call: Call, ingest: Ingest, digest: string): Promise<Response> {
   if (!DIGEST.test(digest)) throw new Refusal(400, "DIGEST_INVALID", `"${digest}" is no sha256 digest`);
   await take(call.request, ingest);
-  ingest.commit(digest);
+  await ingest.commit(digest);
   return created(call, digest);
 }
 

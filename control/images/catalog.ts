@@ -4,7 +4,7 @@ import { choosePlatform, ImageConfig, Index, INDEX_TYPES, Manifest, MEDIA } from
 import { runConfigOf, type Image, type ImageDetail } from "#contract/resources/image.ts";
 import type { EventData, State } from "#control/model/state.ts";
 import type { Blobs } from "#oci/blobs.ts";
-import { blobsOf, loadImage } from "#oci/transfer.ts";
+import { blobsOf, loadImage, sizeOfParts } from "#oci/transfer.ts";
 
 export type StoredImage = Omit<EventData["v1.ImageStored"], "name">;
 const CONFIG_TYPES: readonly string[] = [MEDIA.config, "application/vnd.docker.container.image.v1+json"];
@@ -16,7 +16,7 @@ export function describeTarget(blobs: Blobs, target: string): StoredImage {
   const none = { digest: target, target, rootfs: null, run: null, platform: null };
   if (digest === undefined) return { ...none, bytes: blobs.size(target) };
   const manifest = Manifest.parse(JSON.parse(blobs.read(digest).toString()));
-  const bytes = blobs.size(digest) + manifest.config.size + manifest.layers.reduce((n, l) => n + l.size, 0);
+  const bytes = blobs.size(digest) + sizeOfParts(manifest);
   if (!CONFIG_TYPES.includes(manifest.config.mediaType)) return { ...none, bytes };
   const parsed = ImageConfig.safeParse(JSON.parse(blobs.read(manifest.config.digest).toString()));
   if (!parsed.success || parsed.data.rootfs.diff_ids.length !== manifest.layers.length) return { ...none, bytes };

@@ -8,7 +8,7 @@ import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { MEDIA, type Manifest } from "#contract/oci/manifest.ts";
 import { parseReference, type Reference } from "#contract/oci/reference.ts";
 import type { ImageHead } from "#contract/wire/agent.ts";
-import type { NewEvent, State } from "#control/model/state.ts";
+import { imageNamed, type NewEvent, type State } from "#control/model/state.ts";
 import { createRegistry, type Registry } from "#oci/client.ts";
 import type { Credentials } from "#oci/session.ts";
 import type { Blobs } from "#oci/blobs.ts";
@@ -89,21 +89,16 @@ export function createMover(deps: Deps) {
     try {
       const base = loadImage(blobs, machine.image.digest, machine.spec.image);
       const unpacked = new Bun.CryptoHasher("sha256");
-      (await blobs.ingest(`commit-${image}`)).discard(); // of an attempt that did not come to its end
-      const coming = await blobs.ingest(`commit-${image}`);
-      const packed = new Bun.CryptoHasher("sha256");
+      blobs.ingest(`commit-${image}`).discard(); // of an attempt that did not come to its end
+      const coming = blobs.ingest(`commit-${image}`);
       const tar = async function* () {
         for await (const bytes of agents.commit(node, id)) {
           unpacked.update(bytes as never);
           yield bytes;
         }
       };
-      for await (const bytes of through(tar(), createGzip({ level: 1 }))) {
-        packed.update(bytes);
-        coming.write(bytes);
-      }
-      const layer = { mediaType: MEDIA.layerGzip, digest: `sha256:${packed.digest("hex")}`, size: coming.size };
-      coming.commit(layer.digest);
+      for await (const bytes of through(tar(), createGzip({ level: 1 }))) coming.write(bytes);
+      const layer = { mediaType: MEDIA.layerGzip, digest: await coming.commit(), size: coming.size };
       const diffIds = [...base.config.rootfs.diff_ids, `sha256:${unpacked.digest("hex")}`];
       const created = new Date().toISOString();
       const config = {
@@ -130,8 +125,7 @@ export function createMover(deps: Deps) {
 
   /** The name means this from now on. */
   async function keep(name: string, target: string, id: string | undefined, actor = "reconcile"): Promise<string> {
-    const before = [...deps.state().image.values()].find((i) => i.name === name);
-    const subject = id ?? before?.id ?? deps.newId("i");
+    const subject = id ?? imageNamed(deps.state(), name)?.id ?? deps.newId("i");
     const data = { name, ...describeTarget(blobs, target) };
     await deps.append([{ type: "v1.ImageStored", subject, actor, data }]);
     return subject;

@@ -3,6 +3,7 @@
  * actions took effect gives none. Facts (append) come before commands (apply), which are levels and not edges.
  */
 import type { Observed } from "#contract/resources/machine.ts";
+import { restartsAfter, restartsMost } from "#contract/resources/restart.ts";
 import { place, reserve, usageByNode, type Usage } from "#control/schedule/place.ts";
 import { hasEnded } from "#control/model/machine.ts";
 import type { NewEvent, State, StoredMachine } from "#control/model/state.ts";
@@ -88,12 +89,9 @@ function next(m: StoredMachine, now: number): NewEvent | undefined {
   return undefined;
 }
 
-/** Docker's restart policies, for what came to an end by itself. */
-function startsAgain(m: StoredMachine, seen: Observed): boolean {
-  const [policy, most] = m.spec.restart.split(":");
-  if (policy === "always" || policy === "unless-stopped") return true;
-  if (policy === "no" || seen.exit === "powered-off" || seen.exitCode === 0) return false;
-  return most === undefined || m.attempt < Number(most);
+/** For what came to an end by itself. */
+function startsAgain({ spec, attempt }: StoredMachine, seen: Observed): boolean {
+  return restartsAfter(spec.restart, seen) && attempt < (restartsMost(spec.restart) ?? Infinity);
 }
 
 function retry(m: StoredMachine, now: number, seen: Observed): NewEvent {
@@ -103,7 +101,7 @@ function retry(m: StoredMachine, now: number, seen: Observed): NewEvent {
 
 /** What broke is tried again a few times, unless it never is. */
 function giveUpOrRetry(m: StoredMachine, now: number, seen: Observed): NewEvent {
-  const most = Number(m.spec.restart.split(":")[1] ?? MAX_ATTEMPTS - 1);
+  const most = restartsMost(m.spec.restart) ?? MAX_ATTEMPTS - 1;
   if (m.spec.restart !== "no" && m.attempt < Math.min(most, MAX_ATTEMPTS - 1)) return retry(m, now, seen);
   const times = m.attempt === 0 ? "" : ` (after ${m.attempt + 1} attempts)`;
   return fact("v1.MachineFailed", m.id, { reason: `${seen.reason ?? "it ended"}${times}` });
