@@ -5,17 +5,20 @@ import { z } from "zod";
 import { HyperlaneError } from "#contract/errors.ts";
 import type { NodeStatus } from "#contract/resources/other.ts";
 import { enterCgroup } from "#agent/host/cgroup.ts";
+import { openFolders } from "#agent/host/folders.ts";
 import { readJson, writeFileDurably } from "#agent/host/files.ts";
 import { hostSize, probeAccelerator, tscKhz, type Accelerator } from "#agent/host/probe.ts";
 import { bootId, findByArgument, identify, isAlive } from "#agent/host/process.ts";
 import { spawnDetached } from "#agent/host/run.ts";
 import { openImages, type Images } from "#agent/images/store.ts";
-import { openLanes } from "#agent/machine/lanes.ts";
+import { openLanes, type Lanes } from "#agent/machine/lanes.ts";
 import { trimLogs } from "#agent/machine/logs.ts";
 import { openNetwork } from "#agent/network/apply.ts";
 import { hostServers, startResolver } from "#agent/network/dns.ts";
 import { gateway4, gateway6 } from "#agent/network/plan.ts";
+import { unmountBelow } from "#agent/storage/import.ts";
 import { openStorage, type Storage } from "#agent/storage/storage.ts";
+import { openVolumes } from "#agent/storage/volumes.ts";
 import { createQemu } from "#runtimes/qemu/driver.ts";
 import type { Runtime } from "#runtimes/runtime.ts";
 import { startAgentServer } from "./server.ts";
@@ -31,6 +34,8 @@ const Config = z.object({
   dnsServer: z.string().nullable().default(null),
   /** Images made into file systems at once. */
   maxBuilds: z.int().min(1).default(2),
+  /** Folders of the host below which machines may mount. */
+  folders: z.array(z.string()).default([]),
   zpool: z.string().nullable(),
   /** CPUs offered to machines; null: as many as the host has. */
   cpus: z.int().nullable(),
@@ -63,6 +68,7 @@ export async function runAgent(
     logsDir: `${dir}/logs`,
     runDir: `/run/hyperlane/${config.node}`,
   };
+  await unmountBelow(`${dir}/work`);
   rmSync(`${dir}/work`, { recursive: true, force: true });
   mkdirSync(paths.runDir, { recursive: true, mode: 0o711 });
   const kernel = guestKernel(config.guestDir);
@@ -80,12 +86,22 @@ export async function runAgent(
   const accelerator = await probing;
   log(`Machines run on ${accelerator.accelerator}: ${accelerator.reason}.`);
   const runtime = openRuntime(config.node);
-  const lanes = openLanes({
+  const volumes = openVolumes({
+    recordsDir: `${dir}/volumes`,
+    storage,
+    workDir: `${dir}/work`,
+    frozen: (machine, work) => lanes.get(machine)?.frozen(work) ?? work(),
+    grown: (machine) => lanes.get(machine)?.wake(),
+    log,
+  });
+  const lanes: Lanes = openLanes({
     node: config.node,
     ...paths,
     runtime,
     storage,
     images,
+    volumes,
+    folders: openFolders(config.folders, `/run/hyperlane/${config.node}-folders`),
     network,
     kernel,
     accelerator: accelerator.accelerator,
@@ -98,7 +114,7 @@ export async function runAgent(
   const resolver = await startResolver([gateway4(network.network), gateway6(network.network)], lanes.names, upstream);
   const status = statusOf(version, config, accelerator, storage, runtime, images);
   const server = await startAgentServer(
-    { node: config.node, lanes, images, logsDir: paths.logsDir, workDir: `${dir}/work`, status, tls: config.tls, log },
+    { node: config.node, lanes, volumes, images, logsDir: paths.logsDir, workDir: `${dir}/work`, status, tls: config.tls, log },
     config.address,
   );
   const housekeeping = setInterval(() => trimLogs(paths.logsDir, LOG_MAX_BYTES), HOUSEKEEPING_MS);
@@ -116,7 +132,7 @@ export async function runAgent(
 /** What the node reports of itself. */
 function statusOf(
   version: string,
-  { cpus }: AgentConfig,
+  { cpus, folders }: AgentConfig,
   { accelerator, reason }: Accelerator,
   storage: Storage,
   runtime: Runtime,
@@ -135,6 +151,7 @@ function statusOf(
     storage: storage.kind,
     runtimes: [runtime.name],
     images: images.list(),
+    folders,
   });
 }
 

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { PROTOCOL, serviceDefinition, speaks } from "#contract/wire/agent.ts";
 import { createCa, issueCertificate, type KeyAndCertificate } from "#control/auth/pki.ts";
-import { createFakeHost, createFakeLanes, fakeStatus } from "#tests/fake/host.ts";
+import { createFakeHost, createFakeLanes, createFakeVolumes, fakeStatus } from "#tests/fake/host.ts";
 import { wallClock } from "#control/main.ts";
 import { startAgentServer } from "./server.ts";
 
@@ -18,6 +18,7 @@ beforeAll(async () => {
     {
       node: "n-1",
       lanes: createFakeLanes(host, wallClock, () => 1) as never,
+      volumes: createFakeVolumes(host) as never,
       images: { onArrival: () => () => {} } as never,
       logsDir: "/",
       workDir: "/",

@@ -8,17 +8,29 @@ import {
   type ServerUnaryCall,
   type ServerWritableStream,
 } from "@grpc/grpc-js";
-import { ERRORS, HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
+import { HyperlaneError } from "#contract/errors.ts";
 import type { NodeStatus } from "#contract/resources/other.ts";
-import { ImageHead, MESSAGE_MAX_BYTES, PROTOCOL, serviceDefinition, speaks, type Desired, type Observation } from "#contract/wire/agent.ts";
+import {
+  ImageHead,
+  MESSAGE_MAX_BYTES,
+  PROTOCOL,
+  serviceDefinition,
+  speaks,
+  type ApplyRequest,
+  type Observation,
+} from "#contract/wire/agent.ts";
 import { F } from "#contract/wire/frames.ts";
+import { isVolume } from "#agent/storage/storage.ts";
 import type { Images } from "#agent/images/store.ts";
 import type { Lanes } from "#agent/machine/lanes.ts";
-import { openStream } from "./streams.ts";
+import { decodeProcesses } from "#agent/machine/processes.ts";
+import type { Volumes } from "#agent/storage/volumes.ts";
+import { grpcError, openStream } from "./streams.ts";
 
 type Deps = {
   node: string;
   lanes: Lanes;
+  volumes: Volumes;
   images: Images;
   logsDir: string;
   /** For what exists only for a while. */
@@ -53,11 +65,13 @@ export async function startAgentServer(deps: Deps, address: string): Promise<{ p
         );
       return { protocol: PROTOCOL, node: deps.node };
     }),
-    Apply: unary(({ machines, removeImages }: { machines: Desired[]; removeImages: string[] }) => {
+    Apply: unary(({ machines, volumes, removeImages }: ApplyRequest) => {
+      for (const volume of volumes) deps.volumes.apply(volume);
       for (const machine of machines) deps.lanes.apply(machine);
       for (const rootfs of removeImages) deps.images.remove(rootfs);
       return { accepted: machines.map((m) => m.id) };
     }),
+    Processes: unary(({ machine }: { machine: string }) => processes(deps, machine)),
     Stats: unary(({ machine }: { machine: string }) => stats(deps, machine)),
     Signal: unary(({ machine, signal }: { machine: string; signal: number }) => signalWorkload(deps, machine, signal)),
     PutImage: (call: ServerReadableStream<Buffer, unknown>, reply: sendUnaryData<unknown>) => {
@@ -88,11 +102,6 @@ function admit(call: { getAuthContext(): { sslPeerCertificate?: { subject?: { CN
   if (name !== CONTROL_NAME) throw Object.assign(new Error(`Only the control plane may call this, not "${String(name)}".`), { grpc: 7 });
 }
 
-function grpcError(thrown: unknown): { code: number; details: string } {
-  const error = toHyperlaneError(thrown);
-  return { code: (thrown as { grpc?: number }).grpc ?? ERRORS[error.code].grpc, details: JSON.stringify(error) };
-}
-
 function observe(deps: Deps, call: ServerWritableStream<unknown, Observation>): void {
   try {
     admit(call);
@@ -101,13 +110,17 @@ function observe(deps: Deps, call: ServerWritableStream<unknown, Observation>): 
   }
   const pending = new Set<string>();
   let sequence = 0;
-  const send = (full: boolean, status: NodeStatus | null, ids: Iterable<string>): void =>
-    void call.write({ sequence: ++sequence, status, full, machines: list(ids) });
-  const list = (ids: Iterable<string>) =>
-    [...ids].flatMap((id) => {
-      const observed = deps.lanes.observe(id);
-      return observed ? [{ id, observed }] : [];
-    });
+  const send = (full: boolean, status: NodeStatus | null, ids: Iterable<string>): void => {
+    const [volumes, machines] = [[], []] as [Observation["volumes"], Observation["machines"]];
+    for (const id of ids) {
+      const volume = isVolume(id) ? deps.volumes.observe(id) : undefined;
+      const machine = isVolume(id) ? undefined : deps.lanes.observe(id);
+      if (volume) volumes.push({ id, observed: volume });
+      if (machine) machines.push({ id, observed: machine });
+    }
+    call.write({ sequence: ++sequence, status, full, machines, volumes });
+  };
+  const all = (): string[] => [...deps.lanes.ids(), ...deps.volumes.ids()];
   let scheduled = false;
   const flush = (): void => {
     scheduled = false;
@@ -115,16 +128,17 @@ function observe(deps: Deps, call: ServerWritableStream<unknown, Observation>): 
     pending.clear();
     send(false, ids.length ? null : deps.status(), ids);
   };
-  const stop = deps.lanes.onChange((id) => {
+  const changed = (id: string): void => {
     pending.add(id);
     if (!scheduled) setImmediate(flush);
     scheduled = true;
-  });
+  };
+  const stops = [deps.lanes.onChange(changed), deps.volumes.onChange(changed)];
   const arrivals = deps.images.onArrival(() => send(false, deps.status(), []));
-  const beat = setInterval(() => send(true, deps.status(), deps.lanes.ids()), HEARTBEAT_MS);
-  send(true, deps.status(), deps.lanes.ids());
+  const beat = setInterval(() => send(true, deps.status(), all()), HEARTBEAT_MS);
+  send(true, deps.status(), all());
   const end = (): void => {
-    stop();
+    for (const stop of stops) stop();
     arrivals();
     clearInterval(beat);
   };
@@ -138,7 +152,7 @@ function open(deps: Deps, call: ServerDuplexStream<Buffer, Buffer>): void {
     try {
       if (stream) return stream.take(bytes[0] ?? 0, bytes.subarray(1));
       admit(call);
-      stream = openStream(call, bytes, deps.lanes, deps.logsDir);
+      stream = openStream(call, bytes, deps);
     } catch (thrown) {
       over = true;
       call.emit("error", grpcError(thrown));
@@ -191,6 +205,10 @@ async function signalWorkload(deps: Deps, id: string, signal: number): Promise<o
     });
   await channelOf(deps, id).ask(F.KILL, Buffer.from([signal]), 5_000);
   return {};
+}
+
+async function processes(deps: Deps, id: string) {
+  return { items: decodeProcesses(await channelOf(deps, id).ask(F.STATS, Buffer.from([1]), 10_000)) };
 }
 
 async function stats(deps: Deps, id: string) {

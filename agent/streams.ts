@@ -1,11 +1,12 @@
 /** The Open call: exec, copies, tunnels and logs. The far end's messages are passed on; windows are end to end. */
 import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { createConnection } from "node:net";
-import { HyperlaneError } from "#contract/errors.ts";
+import { ERRORS, HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { OpenRequest } from "#contract/wire/agent.ts";
 import { encodeExec, encodeExit, encodeMessage, encodeResize, encodeU32, F, WINDOW } from "#contract/wire/frames.ts";
 import type { Lane } from "#agent/machine/lane.ts";
 import type { Lanes } from "#agent/machine/lanes.ts";
+import type { Volumes } from "#agent/storage/volumes.ts";
 import { streamLogs } from "./logstream.ts";
 
 type Duplex = ServerDuplexStream<Buffer, Buffer>;
@@ -17,10 +18,10 @@ const HANGUP = 1;
 export function openStream(
   call: Duplex,
   first: Buffer,
-  lanes: Lanes,
-  logsDir: string,
+  { lanes, volumes, logsDir }: { lanes: Lanes; volumes: Volumes; logsDir: string },
 ): { take(type: number, payload: Buffer): void; close(): void } {
   const request = OpenRequest.parse(JSON.parse(first.toString()));
+  if (request.kind === "import") return importInto(call, request.volume, volumes);
   const lane = lanes.get(request.machine);
   if (!lane) throw new HyperlaneError("NOT_FOUND", "This machine is not on this node.");
   switch (request.kind) {
@@ -60,6 +61,27 @@ function guest(call: Duplex, lane: Lane, type: number, payload: Buffer, left: nu
   };
 }
 
+/** An archive into a volume: taken as fast as it is unpacked. One that breaks off changes nothing. */
+function importInto(call: Duplex, volume: string, volumes: Volumes) {
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>(undefined, { highWaterMark: 1 }, { highWaterMark: 0 });
+  const writer = writable.getWriter();
+  volumes.import(volume, readable as unknown as AsyncIterable<Uint8Array>).then(
+    () => {
+      call.write(encodeMessage(F.EXIT, encodeExit({ kind: "code", value: 0, text: "" })));
+      call.end();
+    },
+    (thrown) => void call.emit("error", grpcError(thrown)),
+  );
+  return {
+    take(type: number, payload: Buffer): void {
+      const credit = (): void => void call.write(encodeMessage(F.CREDIT_BACK, encodeU32(payload.length)));
+      if (type === F.STDIN) writer.write(payload).then(credit, () => {});
+      if (type === F.EOF) writer.close().catch(() => {});
+    },
+    close: () => void writer.abort(new HyperlaneError("UNAVAILABLE", "The one who sent the archive has left.")).catch(() => {}),
+  };
+}
+
 /** A TCP connection to the machine, over the bridge. Each side's window is given back as the other side takes the bytes. */
 function tunnel(call: Duplex, lane: Lane, port: number) {
   const socket = createConnection({ host: lane.addresses().address4, port, allowHalfOpen: true });
@@ -95,4 +117,9 @@ function tunnel(call: Duplex, lane: Lane, port: number) {
     },
     close: () => void socket.destroy(),
   };
+}
+
+export function grpcError(thrown: unknown): { code: number; details: string } {
+  const error = toHyperlaneError(thrown);
+  return { code: (thrown as { grpc?: number }).grpc ?? ERRORS[error.code].grpc, details: JSON.stringify(error) };
 }

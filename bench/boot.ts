@@ -73,9 +73,10 @@ async function ofLibvirt(dir: string, kvm: boolean, image: string): Promise<numb
   } as Parameters<typeof guestConfig>[0];
   const network = { bridge: "hyperlane0", subnet4: "10.77.0.0/16", prefix6: "fd00:1:2:3", uplink: null };
   const link = openGuest(socket, {
-    config: () => guestConfig(desired, identity, network),
+    config: () => guestConfig(desired, identity, network, []),
     workload: () => null,
     onUp: resolve,
+    onRefused: (error) => void process.stderr.write(`${error.message}\n`),
     log: (line) => void process.stderr.write(`${line}\n`),
   });
   await promise;
@@ -87,7 +88,7 @@ async function ofLibvirt(dir: string, kvm: boolean, image: string): Promise<numb
 
 function domain(dir: string, socket: string, kvm: boolean, image: string): string {
   return `<domain type="${kvm ? "kvm" : "qemu"}"><name>bench-boot</name><memory unit="MiB">512</memory><vcpu>1</vcpu>
-<os><type arch="x86_64" machine="q35">hvm</type><kernel>${guest}/vmlinux</kernel><initrd>${guest}/initramfs</initrd><cmdline>${kernelCommandLine({ tscKhz: 0, init: "/sbin/init" })}</cmdline></os>
+<os><type arch="x86_64" machine="q35">hvm</type><kernel>${guest}/vmlinux</kernel><initrd>${guest}/initramfs</initrd><cmdline>${kernelCommandLine({ tscKhz: 0, init: "/sbin/init", mounts: [] })}</cmdline></os>
 <features><acpi/></features><cpu mode="${kvm ? "host-passthrough" : "maximum"}"/><on_poweroff>destroy</on_poweroff>
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
 <disk type="file" device="disk"><driver name="qemu" type="raw"/><source file="${image}"/><target dev="vda" bus="virtio"/><readonly/></disk>

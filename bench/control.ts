@@ -124,6 +124,7 @@ async function log(): Promise<Measure[]> {
       address4: "10.0.0.1",
       accelerator: "kvm",
       snapshots: {},
+      volumes: {},
       restoredEpoch: 0,
     };
     const ids = Array.from({ length: PRESENT }, (_, i) => `m-${String(i).padStart(12, "0")}`);

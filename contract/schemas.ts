@@ -2,7 +2,10 @@
 import { z } from "zod";
 import { Image, ImageCreate, ImageDetail, ImageRef } from "./resources/image.ts";
 import { Event, Node, Role, Snapshot, SnapshotCreate, Token, TokenCreate } from "./resources/other.ts";
-import { Exposure, Machine, MachineCreate, MachineStats, MachineUpdate, Name } from "./resources/machine.ts";
+import { Exposure, Machine, MachineCreate, MachineProcess, MachineStats, MachineUpdate } from "./resources/machine.ts";
+import { Name } from "./resources/name.ts";
+import { Membership, Network, NetworkCreate } from "./resources/network.ts";
+import { Mount, Volume, VolumeCreate, VolumeUpdate } from "./resources/volume.ts";
 import { MACHINE_STATES, type MachineState } from "./resources/states.ts";
 import { signalNumber } from "./resources/workload.ts";
 import { parsePlatform } from "./oci/manifest.ts";
@@ -91,6 +94,11 @@ export const SCHEMAS = {
     }),
     output: z.object({ certificate: z.string(), hostCa: z.string(), hostAlias: z.string(), expiresAt: z.int() }),
   },
+  mountVolume: { body: Mount, output: Machine },
+  unmountVolume: { output: Machine },
+  joinNetwork: { body: Membership, output: Machine },
+  leaveNetwork: { output: Machine },
+  machineProcesses: { output: page(MachineProcess) },
   machineStats: { output: MachineStats },
   machineAttach: {
     query: z.strictObject({
@@ -139,6 +147,22 @@ export const SCHEMAS = {
   createSnapshot: { body: SnapshotCreate, output: Snapshot },
   restoreSnapshot: { body: none, output: Machine },
   removeSnapshot: { output: Snapshot },
+  listVolumes: { output: page(Volume) },
+  createVolume: { body: VolumeCreate, output: Volume },
+  getVolume: { output: Volume },
+  updateVolume: { body: VolumeUpdate, output: Volume },
+  removeVolume: { output: Volume },
+  pruneVolumes: { body: none, output: z.object({ removed: z.array(z.string()), freedBytes: z.number() }) },
+  importVolume: { output: z.unknown() },
+  listVolumeSnapshots: { output: page(Snapshot) },
+  createVolumeSnapshot: { body: SnapshotCreate, output: Snapshot },
+  restoreVolumeSnapshot: { body: none, output: Volume },
+  removeVolumeSnapshot: { output: Snapshot },
+  listNetworks: { output: page(Network) },
+  createNetwork: { body: NetworkCreate, output: Network },
+  getNetwork: { output: Network },
+  removeNetwork: { output: Network },
+  pruneNetworks: { body: none, output: z.object({ removed: z.array(z.string()) }) },
   listImages: { output: page(Image) },
   getImage: { output: ImageDetail },
   createImage: { body: ImageCreate, output: Image },

@@ -4,10 +4,11 @@
  */
 import { invariant, toHyperlaneError } from "#contract/errors.ts";
 import { workloadOf } from "#contract/resources/workload.ts";
-import type { Observation, Desired } from "#contract/wire/agent.ts";
+import { DEFAULT_NETWORK, DEFAULT_NUMBER } from "#contract/resources/network.ts";
+import type { ApplyRequest, Desired, DesiredVolume, Observation } from "#contract/wire/agent.ts";
 import type { SshCa } from "#control/auth/ssh.ts";
 import { ingest } from "#control/agents/ingest.ts";
-import type { NewEvent, State, StoredMachine } from "#control/model/state.ts";
+import type { NewEvent, State, StoredMachine, StoredVolume } from "#control/model/state.ts";
 import { createLoop, type Agents, type Clock } from "#control/reconcile/loop.ts";
 import type { Store } from "#control/store/store.ts";
 
@@ -17,7 +18,7 @@ type Deps = {
   store: Store;
   clock: Clock;
   identityOf: SshCa["hostIdentity"];
-  apply(node: string, machines: Desired[], removeImages: string[]): Promise<void>;
+  apply(node: string, request: ApplyRequest): Promise<void>;
   moveImage: Agents["moveImage"];
   log(line: string): void;
 };
@@ -30,6 +31,7 @@ export function startCore({ store, clock, identityOf, apply, moveImage, log }: D
     store,
     clock,
     log,
+    desiredVolume: (volume) => desiredVolumeOf(store.state, volume),
     desired: (machine) => desiredOf(store.state, machine, identityOf),
     agents: { apply, moveImage, orphans: () => [...orphans].flatMap(([node, ids]) => ids.map((machine) => ({ node, machine }))) },
   });
@@ -74,9 +76,17 @@ export function startCore({ store, clock, identityOf, apply, moveImage, log }: D
   };
 }
 
+function snapshotsOf(state: State, id: string): string[] {
+  return [...(state.snapshotsOf.get(id) ?? [])].filter((s) => state.snapshot.get(s)!.state !== "removing");
+}
+
+function desiredVolumeOf(state: State, v: StoredVolume): DesiredVolume {
+  const { id, revision, made, sizeMib, restore } = v;
+  return { id, revision, present: v.state !== "removing", made, sizeMib, snapshots: snapshotsOf(state, id), restore };
+}
+
 /** The document for a machine's agent. The identity is made anew each time: keys are not kept. */
 export function desiredOf(state: State, m: StoredMachine, identityOf: SshCa["hostIdentity"]): Desired {
-  const snapshots = [...(state.snapshotsOf.get(m.id) ?? [])].filter((id) => state.snapshot.get(id)!.state !== "removing");
   const workload = workloadOf(m.name, m.spec, m.image.run);
   invariant(workload, `machine ${m.name} has nothing to run`);
   return {
@@ -88,8 +98,14 @@ export function desiredOf(state: State, m: StoredMachine, identityOf: SshCa["hos
     spec: m.spec,
     slot: m.slot,
     exposures: m.exposures,
-    snapshots,
+    snapshots: snapshotsOf(state, m.id),
     restore: m.restore,
+    mounts: m.spec.mounts.map((x) => ({ ...x, volume: x.volume === null ? null : (state.volumeNames.get(x.volume) ?? null) })),
+    networks: m.spec.networks.flatMap(({ network, aliases }) => {
+      if (network === DEFAULT_NETWORK) return [{ number: DEFAULT_NUMBER, internal: false, aliases }];
+      const found = state.network.get(state.networkNames.get(network) ?? "");
+      return found ? [{ number: found.number, internal: found.internal, aliases }] : [];
+    }),
     rootfs: m.image.rootfs,
     workload,
     identity: m.destroying ? null : identityOf(m),

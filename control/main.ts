@@ -50,7 +50,7 @@ export async function runControl(dir: string, version: string, log: (line: strin
     log,
     identityOf: (machine) => ssh.hostIdentity(machine),
     clock: wallClock,
-    apply: (node, machines, images) => connections.apply(node, machines, images),
+    apply: (node, request) => connections.apply(node, request),
     moveImage: (action) => images.moveImage(action),
   });
   const images = createMover({

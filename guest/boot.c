@@ -2,7 +2,8 @@
  *
  * /dev/vda holds the image, a read-only EROFS that all machines of the image share; /dev/vdb holds
  * this machine's writable layer, ext4. The root is an overlay of the two. Modules named in /modules
- * (one path a line, in order) are loaded first; a kernel with all built in ships no such file. */
+ * (one path a line, in order) are loaded first, those of /modules-folders where a folder of the host is to be
+ * mounted; a kernel with all built in ships no such files. */
 #include "init.h"
 
 int boot_rw = -1;
@@ -15,6 +16,7 @@ static void fail(const char *what, const char *name, i64 error) {
 }
 
 void power_off(void) {
+    volumes_release();
     S0(sync);
     S4(reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_POWER_OFF, 0);
     for (;;) sleep_ms(1000);
@@ -25,9 +27,9 @@ static void mount_or_fail(const char *source, const char *target, const char *ty
     if (e < 0) fail("cannot mount", target, e);
 }
 
-static void load_modules(void) {
+static void load_modules(const char *names, int wanted) {
     static char list[4096];
-    int fd = open_file("/modules", O_RDONLY, 0);
+    int fd = open_file(names, O_RDONLY, 0);
     if (fd < 0) return;
     i64 n = read_all(fd, list, sizeof list - 1);
     S1(close, fd);
@@ -35,9 +37,9 @@ static void load_modules(void) {
         for (end = name; *end && *end != '\n'; end++) {}
         *end = 0;
         if (!*name) continue;
-        int module = open_file(name, O_RDONLY, 0);
+        int module = wanted ? open_file(name, O_RDONLY, 0) : -1;
         i64 e = module < 0 ? module : S3(finit_module, module, "", 0);
-        if (e < 0 && e != -EEXIST) say("cannot load the module", name, e);
+        if (wanted && e < 0 && e != -EEXIST) say("cannot load the module", name, e);
         S1(close, module);
         S1(unlink, name); /* the initramfs is RAM */
     }
@@ -51,14 +53,15 @@ static void wait_for(const char *device) {
     fail("no such disk after 10 s", device, -ENOENT);
 }
 
-void boot_root(int system) {
+void boot_root(int system, char *volumes) {
     mount_or_fail("dev", "/dev", "devtmpfs", MS_NOSUID, "mode=755");
     int console = open_file("/dev/console", O_RDWR, 0);
     for (int fd = 0; console >= 0 && fd < 3; fd++) S2(dup2, console, fd);
     say_to_kernel = S2(dup2, open_file("/dev/kmsg", O_WRONLY, 0), 2) == 2;
     mount_or_fail("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
     mount_or_fail("sys", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
-    load_modules();
+    load_modules("/modules", 1);
+    load_modules("/modules-folders", *volumes && *volumes < 'a'); /* folders come first */
     wait_for("/dev/vda");
     wait_for("/dev/vdb");
     mount_or_fail("/dev/vda", "/image", "erofs", MS_RDONLY, "");
@@ -86,6 +89,12 @@ void boot_root(int system) {
     S2(mkdir, run_dir, 0755);
     S2(mkdir, "/dev/pts", 0755);
     S5(mount, "devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=620,ptmxmode=666");
+    while (*volumes) {
+        char *text = volumes;
+        while (*volumes && *volumes != ',') volumes++;
+        if (*volumes) *volumes++ = 0;
+        volume_attach(text); /* one that is not there any more is missing; the host hears of it with its CONFIG */
+    }
 }
 
 void boot_workload(void) {

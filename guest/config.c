@@ -4,6 +4,7 @@
  *   4 IPv4 address[4] prefix:u8       5 IPv4 gateway[4]   6 text of /etc/resolv.conf
  *   7 wall clock, u64 ns since 1970   8 entropy for the kernel's random generator
  *   9 a file below run_dir: mode:u16 name NUL bytes
+ *  10 a volume that is to be there, 11 one that is not: text NUL, see volume.c
  *
  * Applying a configuration twice changes nothing, so the host sends it again on every connect. */
 #include "init.h"
@@ -42,7 +43,7 @@ static i64 put_run_file(const u8 *p, u32 n) {
     return put_file(path, get16(p), p + end + 1, n - end - 1);
 }
 
-static i64 apply(u8 tag, const u8 *p, u32 n) {
+static i64 apply(u8 tag, u8 *p, u32 n) {
     static const u8 fixed[] = {[2] = 17, [3] = 16, [4] = 5, [5] = 4, [7] = 8};
     if (tag < countof(fixed) && fixed[tag] && n != fixed[tag]) return -EINVAL;
     switch (tag) {
@@ -55,18 +56,20 @@ static i64 apply(u8 tag, const u8 *p, u32 n) {
     case 7: return set_clock(p);
     case 8: return add_entropy(p, n);
     case 9: return put_run_file(p, n);
+    case 10: return n < 4 || p[n - 1] ? -EINVAL : volume_attach((char *)p);
+    case 11: return n < 2 || p[n - 1] ? -EINVAL : volume_detach((const char *)p);
     default: return 0; /* a newer host knows more than we do */
     }
 }
 
 /* 0, or the first -errno; the later records are applied all the same. */
-i64 configure(const u8 *p, u32 length) {
+i64 configure(u8 *p, u32 length) {
     i64 first = net_up();
     while (length >= 3) {
         u32 n = get16(p + 1);
         if (n > length - 3) return -EINVAL;
         i64 e = apply(p[0], p + 3, n);
-        if (e < 0) say("cannot apply configuration", (char[]){'0' + p[0], 0}, e);
+        if (e < 0) say("cannot apply configuration", (char[]){'0' + p[0], 0}, e); /* ':' is a volume, ';' one that goes */
         if (e < 0 && first >= 0) first = e;
         p += 3 + n, length -= 3 + n;
     }

@@ -7,6 +7,7 @@ struct header {
     char name[100], mode[8], uid[8], gid[8], size[12], mtime[12], checksum[8], type, link[100];
     char magic[8], user[32], group[32], major[8], minor[8], prefix[155], pad[12];
 };
+int copy_owners;
 static char buffer[65536], path[4096], target[4096];
 
 static void octal(char *to, int width, u64 value) {
@@ -177,6 +178,10 @@ int copy_in(const char *to, int in) {
             e = receive_file(in, path, size, mode);
             if (e == -EIO) return say("the archive ends early", path, 0), 1;
         } else if (skip_body(in, size) < 0) return 1;
+        if (copy_owners && e >= 0) {
+            S3(lchown, path, parse_octal(h.uid, 8), parse_octal(h.gid, 8));
+            if (h.type != '2') S2(chmod, path, mode); /* a new owner takes set-uid away */
+        }
         if (e < 0) say("cannot make", path, e), failed = 1;
         name[0] = link[0] = 0;
     }

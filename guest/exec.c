@@ -120,9 +120,7 @@ static void refuse(const char *what, const char *name, i64 e, int code) {
 /* The directory is made where it is missing, as container runtimes do. */
 static i64 enter(char *dir) {
     if (S1(chdir, dir) >= 0) return 0;
-    for (char *p = dir + 1; *p; p++)
-        if (*p == '/') *p = 0, S2(mkdir, dir, 0755), *p = '/';
-    S2(mkdir, dir, 0755);
+    make_directories(dir);
     return S1(chdir, dir);
 }
 

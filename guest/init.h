@@ -15,11 +15,17 @@
 #define READY_FILE "/run/hyperlane/ready" /* an image whose own init boots on makes it when ssh listens */
 
 /* boot.c */
-void boot_root(int system);         /* initramfs -> the machine's root; reports and powers off on failure */
+void boot_root(int system, char *volumes); /* initramfs -> the machine's root; reports and powers off on failure */
 void boot_workload(void);           /* what a workload finds beside its image: /dev, /etc/hosts and the like */
 void power_off(void);
 extern const char *run_dir;         /* where the host's files go, on no disk */
 extern int boot_rw;                 /* the writable layer's directory, kept open for FREEZE */
+/* volume.c */
+i64 volume_attach(char *text);
+i64 volume_detach(const char *text);
+void volumes_freeze(int on);
+void volumes_release(void);
+void make_directories(char *path);  /* cuts the text at each slash, and mends it */
 /* net.c */
 i64 net_up(void);
 i64 net_address4(const u8 *);
@@ -27,7 +33,7 @@ i64 net_gateway4(const u8 *);
 i64 net_address6(const u8 *);
 i64 net_gateway6(const u8 *);
 /* config.c */
-i64 configure(const u8 *records, u32 length);
+i64 configure(u8 *records, u32 length);
 /* stream.c */
 struct stream;
 void streams_request(struct frame *f);
@@ -49,6 +55,7 @@ int workload_timeout(void);                           /* ms until something is d
 /* copy.c: run in a child; the result is its exit code */
 int copy_out(const char *path, int out);
 int copy_in(const char *path, int in);
+extern int copy_owners;             /* copy_in keeps owners and set-uid bits too */
 /* main.c */
 extern int is_pid1;
 void stop(int mode, u8 signal, u32 seconds); /* signal and seconds: for a workload */

@@ -93,12 +93,15 @@ static void serve(void) {
 
 /* SYSTEM=PATH on the kernel's command line, which the kernel hands on as an environment: the image's own init takes over. */
 __attribute__((used)) void start(char **argv) {
-    static char *init[2];
+    static char *init[2], *volumes = "";
     static char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "container=", NULL};
     char **p = argv;
     while (*p) p++;
-    while (*++p) if (!memcmp(*p, "SYSTEM=/", 8)) init[0] = *p + 7;
-    boot_root(init[0] != NULL);
+    while (*++p) {
+        if (!memcmp(*p, "SYSTEM=/", 8)) init[0] = *p + 7;
+        if (!memcmp(*p, "VOLUMES=", 8)) volumes = *p + 8;
+    }
+    boot_root(init[0] != NULL, volumes);
     if (init[0]) {
         i64 pid = S0(fork);
         if (pid != 0) {

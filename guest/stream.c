@@ -60,7 +60,7 @@ static void start(struct frame *f) {
     struct child c;
     i64 e = exec_start(f, &c);
     if (e < 0) return channel_exit(f->stream, EXIT_ERRNO, -e, "cannot start the command");
-    i64 buffer = sys6(__NR_mmap, 0, WINDOW, 3, 0x22, -1, 0);
+    i64 buffer = sys6(0, WINDOW, 3, 0x22, -1, 0, __NR_mmap);
     *s = (struct stream){.id = run ? WORKLOAD : f->stream, .pid = c.pid, .in = c.in, .out = c.out, .err = c.err, .tty = c.tty,
                          .credit = WINDOW, .buffer = buffer < 0 ? NULL : (u8 *)buffer};
     if (run) channel_exit(f->stream, EXIT_CODE, 0, "");
@@ -155,9 +155,38 @@ static void stats(u32 id) {
     channel_exit(id, EXIT_CODE, 0, "");
 }
 
+/* What runs here, of the processes that the workload can see. */
+static void processes(u32 id) {
+    static const char *const files[] = {"/stat", "/cmdline"};
+    static u8 out[12 + 1024];
+    char entries[4096], name[64];
+    int proc = open_file("/proc", O_RDONLY | O_DIRECTORY, 0);
+    for (i64 n; (n = S3(getdents64, proc, entries, sizeof entries)) > 0;)
+        for (char *p = entries; p < entries + n; p += *(u16 *)(p + 16)) {
+            if (p[19] < '1' || p[19] > '9' || channel_room() < 2 * sizeof out) continue;
+            struct stat s = {0};
+            u32 length = 12;
+            S4(newfstatat, proc, p + 19, &s, 0);
+            for (u32 i = 0; i < 2; i++) {
+                name[0] = 0;
+                append(name, sizeof name, p + 19), append(name, sizeof name, files[i]);
+                int fd = S3(openat, proc, name, O_RDONLY | O_CLOEXEC);
+                i64 got = read_all(fd, out + length, 512);
+                S1(close, fd);
+                if (got > 0) length += got;
+                if (i == 0) put32(out + 8, length - 12);
+            }
+            put32(out, length - 4), put32(out + 4, s.st_uid);
+            channel_send(id, F_STDOUT, out, length);
+        }
+    S1(close, proc);
+    channel_exit(id, EXIT_CODE, 0, "");
+}
+
 static void answer(u32 id, i64 e, const char *what) { channel_exit(id, e < 0 ? EXIT_ERRNO : EXIT_CODE, e < 0 ? -e : 0, e < 0 ? what : ""); }
 
 static i64 freeze(int on) {
+    volumes_freeze(on);
     i64 e = boot_rw < 0 ? -EOPNOTSUPP : S3(ioctl, boot_rw, on ? FIFREEZE : FITHAW, 0);
     return (on && e == -EBUSY) || (!on && e == -EINVAL) ? 0 : e; /* already so */
 }
@@ -169,7 +198,7 @@ void streams_request(struct frame *f) {
     case F_ATTACH: return attach(f);
     case F_KILL: return answer(f->stream, signal_workload(f), "cannot signal the workload");
     case F_CONFIG: return answer(f->stream, configure(f->payload, f->length), "cannot apply all of the configuration");
-    case F_STATS: return stats(f->stream);
+    case F_STATS: return f->length ? processes(f->stream) : stats(f->stream);
     case F_FREEZE: return answer(f->stream, freeze(f->length && f->payload[0]), "cannot freeze the writable layer");
     case F_STOP:
         answer(f->stream, 0, "");

@@ -1,6 +1,15 @@
 /* sys.c: the bodies behind sys.h. */
 #include "sys.h"
 
+__asm__(".globl sys0, sys1, sys2, sys3, sys4, sys5, sys6\n"
+        "sys0: mov %edi, %eax\n syscall\n ret\n"
+        "sys1: mov %esi, %eax\n syscall\n ret\n"
+        "sys2: mov %edx, %eax\n syscall\n ret\n"
+        "sys3: mov %ecx, %eax\n syscall\n ret\n"
+        "sys4: mov %rcx, %r10\n mov %r8d, %eax\n syscall\n ret\n"
+        "sys5: mov %rcx, %r10\n mov %r9d, %eax\n syscall\n ret\n"
+        "sys6: mov %rcx, %r10\n mov 8(%rsp), %eax\n syscall\n ret\n");
+
 void *memcpy(void *to, const void *from, usize n) {
     void *start = to;
     __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");

@@ -36,26 +36,26 @@ typedef unsigned int u32;
 typedef unsigned long u64;
 typedef long i64;
 typedef u64 usize;
+typedef usize size_t; /* the kernel headers speak of it */
 
 #define NULL ((void *)0)
 #define countof(a) (sizeof(a) / sizeof((a)[0]))
 #define TRY_EINTR(r, call) do { r = (call); } while (r == -EINTR)
 
-static inline i64 sys6(i64 n, i64 a, i64 b, i64 c, i64 d, i64 e, i64 f) {
-    i64 r;
-    register i64 r10 __asm__("r10") = d;
-    register i64 r8 __asm__("r8") = e;
-    register i64 r9 __asm__("r9") = f;
-    __asm__ volatile("syscall" : "=a"(r) : "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                     : "rcx", "r11", "memory");
-    return r;
-}
-#define S0(n) sys6(__NR_##n, 0, 0, 0, 0, 0, 0)
-#define S1(n, a) sys6(__NR_##n, (i64)(a), 0, 0, 0, 0, 0)
-#define S2(n, a, b) sys6(__NR_##n, (i64)(a), (i64)(b), 0, 0, 0, 0)
-#define S3(n, a, b, c) sys6(__NR_##n, (i64)(a), (i64)(b), (i64)(c), 0, 0, 0)
-#define S4(n, a, b, c, d) sys6(__NR_##n, (i64)(a), (i64)(b), (i64)(c), (i64)(d), 0, 0)
-#define S5(n, a, b, c, d, e) sys6(__NR_##n, (i64)(a), (i64)(b), (i64)(c), (i64)(d), (i64)(e), 0)
+/* One for each number of arguments, the call's own number last: all but that is then where the kernel looks for it. */
+i64 sys0(i64 n);
+i64 sys1(i64 a, i64 n);
+i64 sys2(i64 a, i64 b, i64 n);
+i64 sys3(i64 a, i64 b, i64 c, i64 n);
+i64 sys4(i64 a, i64 b, i64 c, i64 d, i64 n);
+i64 sys5(i64 a, i64 b, i64 c, i64 d, i64 e, i64 n);
+i64 sys6(i64 a, i64 b, i64 c, i64 d, i64 e, i64 f, i64 n);
+#define S0(n) sys0(__NR_##n)
+#define S1(n, a) sys1((i64)(a), __NR_##n)
+#define S2(n, a, b) sys2((i64)(a), (i64)(b), __NR_##n)
+#define S3(n, a, b, c) sys3((i64)(a), (i64)(b), (i64)(c), __NR_##n)
+#define S4(n, a, b, c, d) sys4((i64)(a), (i64)(b), (i64)(c), (i64)(d), __NR_##n)
+#define S5(n, a, b, c, d, e) sys5((i64)(a), (i64)(b), (i64)(c), (i64)(d), (i64)(e), __NR_##n)
 
 /* Flat memory and strings; the compiler may also emit calls to the first three. */
 void *memcpy(void *to, const void *from, usize n);

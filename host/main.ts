@@ -1,7 +1,7 @@
 /** `hyperlane`: what is done on a host. init, start, stop, status; and the two processes themselves in the foreground. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs";
 import { hostname } from "node:os";
-import { basename, dirname } from "node:path";
+import { basename, dirname, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { readJson, writeFileDurably } from "#agent/host/files.ts";
 import type { AgentConfig } from "#agent/main.ts";
@@ -20,6 +20,7 @@ const HELP = `hyperlane: the control plane and the agent of this host
 
   hyperlane init       Make CAs, database and admin token, enrol this host as a node, start both
                        --port N (7420)  --subnet CIDR (10.77.0.0/16)  --zpool POOL  --cpus N  --guest DIR
+                       --allow-folder DIR (of this host, for machines to mount what is below it; may be given again)
                        Also from the environment: PORT, DATA_DIR, BRIDGE_NAME, SUBNET_CIDR, UPLINK_INTERFACE,
                        JWT_SECRET, DNS_SERVER, MAX_CONCURRENT_BUILDS, MAX_OVERLAY_SIZE
   hyperlane start      Start control plane and agent; each is started again when it ends
@@ -51,6 +52,7 @@ export async function runHyperlane(argv: string[]): Promise<number> {
         help: { type: "boolean", short: "h" },
         role: { type: "string" },
         hours: { type: "string" },
+        "allow-folder": { type: "string", multiple: true },
       },
     });
     if (values.help || !positionals.length || positionals[0] === "help") return (out.line(HELP), 0);
@@ -91,7 +93,7 @@ export async function runHyperlane(argv: string[]): Promise<number> {
   }
 }
 
-type Flags = { port?: string; subnet?: string; zpool?: string; cpus?: string; guest?: string };
+type Flags = { port?: string; subnet?: string; zpool?: string; cpus?: string; guest?: string; "allow-folder"?: string[] };
 
 async function init(flags: Flags, out: Output): Promise<number> {
   if (process.getuid?.() !== 0)
@@ -152,6 +154,7 @@ async function init(flags: Flags, out: Output): Promise<number> {
     maxBuilds: env.maxBuilds ?? before?.maxBuilds ?? 2,
     zpool: flags.zpool ?? before?.zpool ?? null,
     cpus: cpus ?? before?.cpus ?? null,
+    folders: flags["allow-folder"]?.map((folder) => resolve(folder)) ?? before?.folders ?? [],
     guestDir,
     tls: before?.tls ?? made.tls,
   };

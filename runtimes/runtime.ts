@@ -15,6 +15,12 @@ export type VmSpec = {
   image: string;
   /** The machine's own writable layer. */
   disk: string;
+  /** Places for volumes, in order: /dev/vdc and up. file: null for one that is free. */
+  volumes: { file: string | null; readonly: boolean }[];
+  /** Folders of the host, in order: virtiofs "A" and up. */
+  folders: { source: string; readonly: boolean }[];
+  /** What init mounts before anything of the image runs, as guest/volume.c reads it. */
+  mounts: string[];
   tap: string;
   mac: string;
   /** The VMM's user and group: nobody else's, unprivileged. */
@@ -39,6 +45,11 @@ export type Vm = {
   pause(): Promise<void>;
   resume(): Promise<void>;
   powerButton(): Promise<void>;
+  /** Puts a volume to write to in a place for one while the guest runs. */
+  insertVolume(place: number, file: string): Promise<void>;
+  removeVolume(place: number, readonly: boolean): Promise<void>;
+  /** The volume in this place is larger now. */
+  growVolume(place: number, bytes: number): Promise<void>;
   /** Ends the VMM, without telling the guest. */
   quit(): Promise<void>;
   /** Called when the state changed by itself, or the process ended. */

@@ -45,6 +45,8 @@ const MODULES = [
   "overlay",
   "button",
 ];
+/** Loaded only by machines that have a folder of the host. */
+const FOLDER_MODULES = ["fuse", "virtiofs"];
 
 export async function buildGuest(): Promise<void> {
   mkdirSync(OUT, { recursive: true });
@@ -105,14 +107,16 @@ export async function initramfs(): Promise<void> {
       .split("\n")
       .map((p) => [basename(p, ".ko"), p]),
   );
-  const listed: string[] = [];
-  for (const module of MODULES) {
-    const path = found.get(module);
-    if (!path) continue; // built into this kernel
-    await sh(["strip", "-g", "-o", `${root}/lib/${module}.ko`, path]);
-    listed.push(`/lib/${module}.ko`);
+  for (const [list, modules] of Object.entries({ modules: MODULES, "modules-folders": FOLDER_MODULES })) {
+    const listed: string[] = [];
+    for (const module of modules) {
+      const path = found.get(module);
+      if (!path) continue; // built into this kernel
+      await sh(["strip", "-g", "-o", `${root}/lib/${module}.ko`, path]);
+      listed.push(`/lib/${module}.ko`);
+    }
+    writeFileSync(`${root}/${list}`, `${listed.join("\n")}\n`);
   }
-  writeFileSync(`${root}/modules`, `${listed.join("\n")}\n`);
   const files = (await sh(["find", ".", "-mindepth", "1"], { cwd: root })).split("\n").sort().join("\n");
   const child = Bun.spawn(["cpio", "-o", "-H", "newc", "--quiet", "--owner=0:0"], {
     cwd: root,

@@ -41,7 +41,7 @@ const IMPORTS: Record<string, readonly string[]> = {
 
 /** Data in, data out: no clock, no chance, no process, nothing outside the language but types and zod. */
 const PURE =
-  /^(contract\/(?!.*\.test\.)|control\/(model|schedule)\/|control\/reconcile\/plan\.ts|control\/agents\/ingest\.ts|agent\/network\/plan\.ts|agent\/machine\/ladder\.ts|runtimes\/\w+\/command\.ts)/;
+  /^(contract\/(?!.*\.test\.)|control\/(model|schedule)\/|control\/reconcile\/plan(-\w+)?\.ts|control\/agents\/ingest\.ts|agent\/network\/plan\.ts|agent\/machine\/ladder\.ts|runtimes\/\w+\/command\.ts)/;
 const IMPURE =
   /\b(Date\.now|new Date\(\)|Math\.random|performance\.|crypto\.|process\.|Bun\.(?!YAML)|setTimeout|setInterval|fetch\()|from "(node:|bun)/;
 

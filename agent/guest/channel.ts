@@ -94,7 +94,9 @@ export function openChannel(path: string, onReady: (stage: number, bootId: strin
         this.open(type, payload, (t, p) => (t === F.EXIT ? resolve(decodeExit(p)) : t === F.STDOUT ? out.push(p) : 0));
         const exit = await promise;
         if (exit.kind !== "code" || exit.value !== 0)
-          throw new HyperlaneError("FAILED", `Init in the machine refused: ${exit.text || `${exit.kind} ${exit.value}`}`);
+          throw Object.assign(new HyperlaneError("FAILED", `Init in the machine refused: ${exit.text || exit.kind} (${exit.value})`), {
+            errno: exit.value,
+          });
         return Buffer.concat(out);
       } finally {
         clearTimeout(timer);

@@ -5,7 +5,8 @@ import { encodeExec } from "#contract/wire/frames.ts";
 import { ZONE } from "#agent/network/dns.ts";
 import { addressesOf, gateway4, gateway6, prefixLength4, type NodeNetwork } from "#agent/network/plan.ts";
 
-export function guestConfig(desired: Desired, identity: Identity, network: NodeNetwork): Buffer {
+/** mounts: as guest/volume.c reads them. */
+export function guestConfig(desired: Desired, identity: Identity, network: NodeNetwork, mounts: string[]): Buffer {
   const { address4, address6 } = addressesOf(network, desired);
   const hostname = desired.spec.hostname ?? desired.name;
   const resolvConf = `nameserver ${gateway4(network)}\nnameserver ${gateway6(network)}\nsearch ${ZONE}\n`;
@@ -21,6 +22,8 @@ export function guestConfig(desired: Desired, identity: Identity, network: NodeN
     gateway4: gateway4(network),
     resolvConf: system ? resolvConf : null,
     clockNs: BigInt(Date.now()) * 1_000_000n,
+    mounts,
+    unmounts: [],
     entropy: Buffer.from(crypto.getRandomValues(new Uint8Array(64))),
     files: system ? systemFiles(desired, identity) : workloadFiles({ hostname: `${hostname}\n`, hosts, "resolv.conf": resolvConf }),
   });
@@ -44,7 +47,7 @@ function workloadFiles(files: Record<string, string>) {
   return Object.entries(files).map(([name, content]) => ({ name, mode: 0o644, content }));
 }
 
-/** The RUN frame; null where the image's own init runs everything. */
+/** The RUN frame; null where the image's own init runs everything, or nothing is to run. */
 export function guestWorkload({ workload }: Desired): Buffer | null {
-  return workload.kind === "system" ? null : encodeExec({ ...workload, rows: 24, cols: 80 });
+  return workload.kind !== "process" ? null : encodeExec({ ...workload, rows: 24, cols: 80 });
 }

@@ -19,7 +19,19 @@ export type GuestLink = {
 /** config: what init is told, or null while that is not known. workload: what it then runs, where it runs something. onUp: called when `up` turns true. */
 export function openGuest(
   socket: string,
-  { config, workload, onUp, log }: { config(): Buffer | null; workload(): Buffer | null; onUp(): void; log(line: string): void },
+  {
+    config,
+    workload,
+    onUp,
+    onRefused,
+    log,
+  }: {
+    config(): Buffer | null;
+    workload(): Buffer | null;
+    onUp(): void;
+    onRefused(error: Error): void;
+    log(line: string): void;
+  },
 ): GuestLink {
   let booted = false;
   let configured = false;
@@ -39,7 +51,10 @@ export function openGuest(
         configured = true;
         if (booted) onUp();
       },
-      (thrown) => log(`configuration: ${toHyperlaneError(thrown).message}`),
+      (thrown) => {
+        log(`configuration: ${toHyperlaneError(thrown).message}`);
+        if (toHyperlaneError(thrown).code === "FAILED") onRefused(thrown);
+      },
     );
   }
 

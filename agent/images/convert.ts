@@ -8,14 +8,13 @@
  * names and attributes are kept until the end.
  */
 import { createReadStream, fstatSync, ftruncateSync, writeSync } from "node:fs";
-import type { Transform } from "node:stream";
-import { createGunzip, createZstdDecompress } from "node:zlib";
 import { z } from "zod";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { through } from "#oci/through.ts";
 import { createErofs, type FileWriter } from "./erofs.ts";
 import { createTarReader, type TarEntry } from "./tar.ts";
 import { applyLayer, createCover, emptyTree, splitPath, type LayerEntry, type Node } from "./tree.ts";
+import { unpackerFor } from "./unpack.ts";
 
 /** layers: bottom to top. diffId: digest of the unpacked archive. keepAll: also write what upper layers seem to hide. */
 export const ConvertRequest = z.object({
@@ -125,14 +124,6 @@ async function readLayer(
   tar.finish();
   check("layer", layer.digest, packed.digest("hex"));
   check("unpacked layer", layer.diffId, unpacked.digest("hex"));
-}
-
-/** By its first bytes, as the peers do: media types are often wrong. undefined: it is not packed. */
-function unpackerFor(first: Buffer): Transform | undefined {
-  if (first.readUInt16BE(0) === 0x1f8b) return createGunzip({ chunkSize: 256 * 1024 });
-  const magic = first.readUInt32LE(0);
-  const zstd = magic === 0xfd2fb528 || (magic & 0xfffffff0) >>> 0 === 0x184d2a50;
-  return zstd ? createZstdDecompress({ chunkSize: 256 * 1024 }) : undefined;
 }
 
 function check(what: string, want: string, got: string): void {

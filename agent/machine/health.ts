@@ -20,7 +20,7 @@ export function nextHealth(before: HealthState, ok: boolean, ageMs: number, { re
 
 /** changed: called when the status is another. undefined: there is nothing to watch. */
 export function watchHealth(workload: Workload, channel: Channel, changed: () => void): HealthWatch | undefined {
-  if (workload.kind === "system" || !workload.health) return undefined;
+  if (workload.kind !== "process" || !workload.health) return undefined;
   const { health } = workload;
   const began = Date.now();
   let state: HealthState = { status: "starting", failures: 0 };

@@ -11,20 +11,24 @@ import { encodeStop, F } from "#contract/wire/frames.ts";
 import { guestConfig, guestWorkload } from "#agent/guest/identity.ts";
 import { openGuest, type GuestLink } from "#agent/guest/link.ts";
 import { removeCgroup } from "#agent/host/cgroup.ts";
+import type { Folders } from "#agent/host/folders.ts";
 import { bootId, cpuMs, isAlive, kill } from "#agent/host/process.ts";
 import type { Images } from "#agent/images/store.ts";
 import { addressesOf } from "#agent/network/plan.ts";
 import type { Network } from "#agent/network/apply.ts";
 import type { Storage } from "#agent/storage/storage.ts";
+import type { Volumes } from "#agent/storage/volumes.ts";
 import { guestSocket } from "#runtimes/qemu/command.ts";
-import type { Runtime, Vm, VmSpec, VmState } from "#runtimes/runtime.ts";
+import type { Runtime, Vm, VmState } from "#runtimes/runtime.ts";
 import { commitDisk, dropSnapshots, restoreSnapshot, takeSnapshots } from "./disks.ts";
 import { endingOf } from "./ending.ts";
 import { watchHealth, type HealthWatch } from "./health.ts";
 import { firstRung, nextRung } from "./ladder.ts";
-import { lastLine, logSizes, prepareLogs, readExit, removeLogs } from "./logs.ts";
-import { untilReady } from "./ready.ts";
+import { lastLine, logSizes, readExit, removeLogs } from "./logs.ts";
+import { convergeMounts, lendMounts, mountTexts, observedVolumes, releaseMounts } from "./mounts.ts";
+import { untilReady, type StartListener } from "./ready.ts";
 import { newRecord, removeRecord, saveRecord, type Record } from "./record.ts";
+import { vmSpec } from "./spec.ts";
 
 export type LaneDeps = {
   /** The node's id. */
@@ -35,6 +39,8 @@ export type LaneDeps = {
   runtime: Runtime;
   storage: Storage;
   images: Images;
+  volumes: Volumes;
+  folders: Folders;
   network: Network;
   kernel: { kernel: string; initramfs: string };
   accelerator: "kvm" | "tcg";
@@ -50,6 +56,8 @@ export type LaneDeps = {
 export type Lane = ReturnType<typeof createLane>;
 
 const UID_BASE = 900_000;
+/** What could not be done with a machine's volumes is tried again. */
+const AGAIN_MS = 2_000;
 
 export function createLane(deps: LaneDeps, found: Record | null, first: Desired) {
   const record = found ?? newRecord(first);
@@ -60,12 +68,14 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   let vm: Vm | undefined;
   let guest: GuestLink | undefined;
   let health: HealthWatch | undefined;
-  let onUp: (() => void) | undefined;
+  let starting: StartListener | undefined;
   let waiting = new AbortController();
   let running: Promise<void> | undefined;
   let dirty = false;
   const uid = (): number => UID_BASE + record.desired.slot;
   const addresses = () => addressesOf(deps.network.network, record.desired);
+  const mounts = { record, volumes: deps.volumes, folders: deps.folders, save };
+  for (const { volume, readonly } of record.places) if (volume !== null) deps.volumes.adopt(volume, id, readonly);
 
   function save(): void {
     saveRecord(deps.recordsDir, record);
@@ -143,6 +153,8 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       await vm.resume();
       set("running");
     }
+    if (vm && record.phase === "running" && guest?.channel.connected && !(await convergeMounts(mounts, vm, guest.channel, uid(), signal)))
+      setTimeout(wake, AGAIN_MS);
     await deps.refreshNetwork();
     await takeSnapshots(disks);
   }
@@ -211,7 +223,11 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       return result;
     };
     const image = await step("image", () => deps.images.arrived(d.rootfs, signal));
-    const disk = await step("disk", () => deps.storage.createDisk(id, d.spec.diskMib, uid()));
+    const lent = await step("disk", async () => {
+      undo.defer(() => releaseMounts(mounts));
+      const disk = await deps.storage.createDisk(id, d.spec.diskMib, uid());
+      return { disk, ...(await lendMounts(mounts, uid(), signal)) };
+    });
     await step("network", async () => {
       undo.defer(() => deps.network.detach(id));
       await deps.network.attach(id, uid());
@@ -220,7 +236,8 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     await step("start", async () => {
       undo.defer(endProcess);
       record.logFrom = logSizes(deps.logsDir, id);
-      vm = await deps.runtime.start(vmSpec(image, disk), signal);
+      const ready = { image, ...lent, runDir: runDir(), uid: uid() };
+      vm = await deps.runtime.start(vmSpec(record, deps, addresses(), ready), signal);
       record.process = vm.process;
       listen(vm);
     });
@@ -229,45 +246,23 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     undo.move();
   }
 
-  function vmSpec(image: string, disk: string): VmSpec {
-    const { spec, name, workload } = record.desired;
-    const { tap, mac } = addresses();
-    const logs = prepareLogs(deps.logsDir, id, uid());
-    return {
-      id,
-      name,
-      cpu: spec.cpu,
-      memoryMib: spec.memoryMib,
-      ...deps.kernel,
-      image,
-      disk,
-      tap,
-      mac,
-      uid: uid(),
-      accelerator: deps.accelerator,
-      tscKhz: deps.tscKhz,
-      runDir: runDir(),
-      ...logs,
-      init: workload.kind === "system" ? workload.init : null,
-    };
-  }
-
   function listen(started: Vm): void {
     started.onChange((what) => {
       if (what === "reset") guest?.rebooted();
       if (what === "off" || what === "gone") wake();
     });
     guest = openGuest(guestSocket(runDir()), {
-      config: () => identity && guestConfig(record.desired, identity, deps.network.network),
+      config: () => identity && guestConfig(record.desired, identity, deps.network.network, mountTexts(record)),
       workload: () => guestWorkload(record.desired),
-      onUp: () => onUp?.(),
+      onUp: () => starting?.up(),
+      onRefused: (error) => starting?.refused(error),
       log: (line) => deps.log(`${record.desired.name}: ${line}`),
     });
   }
 
   function becomeReady(signal: AbortSignal): Promise<"up" | "ended"> {
     const consoleSays = (): string => lastLine(deps.logsDir, id);
-    return untilReady(vm!, guest!, (listener) => void (onUp = listener), { signal, timeoutMs: deps.bootTimeoutMs, consoleSays });
+    return untilReady(vm!, guest!, (listener) => void (starting = listener), { signal, timeoutMs: deps.bootTimeoutMs, consoleSays });
   }
 
   async function stop(force: boolean): Promise<void> {
@@ -316,6 +311,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     vm = undefined;
     record.process = null;
     await deps.network.detach(id);
+    await releaseMounts(mounts);
     rmSync(runDir(), { recursive: true, force: true });
     removeCgroup(`${deps.node}.${id}`);
   }
@@ -371,6 +367,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       address4: has ? a.address4 : null,
       accelerator: record.process ? deps.accelerator : null,
       snapshots: record.snapshots,
+      volumes: observedVolumes(record),
       restoredEpoch: record.restoredEpoch,
     };
   }
@@ -389,6 +386,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     get channel() {
       return guest?.channel;
     },
+    frozen,
     /** Lets go of the machine, which keeps running. */
     detach(): void {
       health?.stop();

@@ -47,6 +47,7 @@ export function openLanes(deps: Omit<LaneDeps, "changed" | "refreshNetwork" | "r
       ),
     );
     for (const id of strays) await sweep(id);
+    await deps.folders.sweep((id) => (lanes.get(id)?.record.folders.length ?? 0) > 0);
     await refreshNetwork();
     for (const lane of lanes.values()) lane.wake();
   }
@@ -83,7 +84,7 @@ export function openLanes(deps: Omit<LaneDeps, "changed" | "refreshNetwork" | "r
     },
     observe: (id: string): Observed | undefined => lanes.get(id)?.observed() ?? removed.get(id),
     ids: () => [...lanes.keys()],
-    names: () => [...lanes.values()].map((l) => ({ name: l.record.desired.name, ...l.addresses() })),
+    names: () => [...lanes.values()].map((l) => ({ ...l.record.desired, ...l.addresses() })),
     onChange(listener: (id: string) => void): () => void {
       listeners.add(listener);
       return () => void listeners.delete(listener);
@@ -107,6 +108,7 @@ function gone(d: Desired): Observed {
     address4: null,
     accelerator: null,
     snapshots: {},
+    volumes: {},
     restoredEpoch: 0,
   };
 }

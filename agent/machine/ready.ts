@@ -5,11 +5,14 @@ import type { Vm } from "#runtimes/runtime.ts";
 
 const LOOK_MS = 500;
 
-/** onUp: hands out what is to be called when the guest says that it is up. consoleSays: for the error. */
+/** What the guest says of its start. */
+export type StartListener = { up(): void; refused(error: Error): void };
+
+/** listen: hands out what is to be told. consoleSays: for the error. */
 export async function untilReady(
   vm: Vm,
   guest: GuestLink,
-  onUp: (listener: (() => void) | undefined) => void,
+  listen: (listener: StartListener | undefined) => void,
   { signal, timeoutMs, consoleSays }: { signal: AbortSignal; timeoutMs: number; consoleSays(): string },
 ): Promise<"up" | "ended"> {
   const { promise, resolve, reject } = Promise.withResolvers<"up" | "ended">();
@@ -24,13 +27,16 @@ export async function untilReady(
   const poll = setInterval(look, LOOK_MS);
   vm.onChange(() => void look());
   signal.addEventListener("abort", () => reject(new Error("interrupted")));
-  onUp(() => resolve("up"));
+  listen({
+    up: () => resolve("up"),
+    refused: (error) => reject(new HyperlaneError("FAILED", `${error.message}; its console says: ${consoleSays()}`)),
+  });
   if (guest.up) resolve("up");
   try {
     return await promise;
   } finally {
     clearTimeout(timer);
     clearInterval(poll);
-    onUp(undefined);
+    listen(undefined);
   }
 }

@@ -19,6 +19,11 @@ export const Record = z.object({
   steps: Observed.shape.steps,
   snapshots: Observed.shape.snapshots,
   restoredEpoch: z.int(),
+  /** Its places for volumes, in order, and its folders; none while it does not run. sizeMib: as the guest knows it. */
+  places: z.array(z.object({ volume: z.string().nullable(), path: z.string(), readonly: z.boolean(), sizeMib: z.number() })),
+  folders: z.array(z.object({ path: z.string(), readonly: z.boolean() })),
+  /** Why a volume that it should have is not there, or one that it should not have is; by volume. */
+  mountReasons: z.record(z.string(), z.string()),
   /** Where in its logs the last start begins, in bytes. */
   logFrom: z.object({ console: z.int(), workload: z.int() }),
   /** The rung of the stopping ladder it stands on, and until when: a new agent goes on from there. */
@@ -39,6 +44,9 @@ export function newRecord(desired: Desired): Record {
     steps: [],
     snapshots: {},
     restoredEpoch: 0,
+    places: [],
+    folders: [],
+    mountReasons: {},
     stopping: null,
   };
 }

@@ -9,10 +9,24 @@ export const ZONE = "internal";
 const TTL_S = 5;
 const UPSTREAM_TIMEOUT_MS = 5_000;
 
-export type Names = () => Iterable<{ name: string; address4: string; address6: string }>;
+/** networks: by number, with the other names that it has there. */
+export type Named = {
+  name: string;
+  address4: string;
+  address6: string;
+  networks: { number: number; internal: boolean; aliases: string[] }[];
+};
+export type Names = () => Iterable<Named>;
 
-/** Our own answer, or undefined when the question is not about our zone or addresses. Pure. */
-export function resolve(query: Packet, names: Names): Packet | undefined {
+/** What a machine is called by one that asks, which hears of those alone that it shares a network with. Itself comes first. Pure. */
+function namesFor(asker: Named | undefined, m: Named): string[] {
+  if (!asker) return [m.name, ...m.networks.flatMap((n) => n.aliases)];
+  const shared = m.networks.filter((n) => asker.networks.some((x) => x.number === n.number));
+  return shared.length || asker.name === m.name ? [m.name, ...shared.flatMap((n) => n.aliases)] : [];
+}
+
+/** Our own answer, or undefined when the question is not about our zone or addresses. from: who asks; the host itself hears all names. Pure. */
+export function resolve(query: Packet, names: Names, from?: string): Packet | undefined {
   const question = query.questions?.[0];
   if (!question) return undefined;
   const asked = question.name.toLowerCase().replace(/\.$/, "");
@@ -20,13 +34,17 @@ export function resolve(query: Packet, names: Names): Packet | undefined {
   if (!reverse && asked !== ZONE && !asked.endsWith(`.${ZONE}`)) return undefined;
   const answers: Answer[] = [];
   let known = false;
-  for (const m of names()) {
+  const all = [...names()];
+  const asker = from === undefined ? undefined : askerOf(all, from);
+  for (const m of all) {
+    const called = namesFor(asker, m);
+    if (!called.length) continue;
     if (reverse) {
       if (asked === reverseOf(m.address4) || asked === reverseOf(m.address6))
         answers.push({ name: question.name, type: "PTR", ttl: TTL_S, data: `${m.name}.${ZONE}` });
       continue;
     }
-    if (asked !== `${m.name}.${ZONE}`) continue;
+    if (!called.some((name) => asked === `${name}.${ZONE}`)) continue;
     known = true;
     if (question.type === "A") answers.push({ name: question.name, type: "A", ttl: TTL_S, data: m.address4 });
     if (question.type === "AAAA") answers.push({ name: question.name, type: "AAAA", ttl: TTL_S, data: m.address6 });
@@ -42,6 +60,14 @@ export function resolve(query: Packet, names: Names): Packet | undefined {
     questions: query.questions,
     answers,
   };
+}
+
+function askerOf(all: Named[], from: string): Named | undefined {
+  return all.find((m) => m.address4 === from || sameAddress6(m.address6, from));
+}
+
+function sameAddress6(ours: string, theirs: string): boolean {
+  return isIPv6(theirs) && bytes6(ours).join() === bytes6(theirs.replace(/%.*$/, "")).join();
 }
 
 export function reverseOf(address: string): string {
@@ -65,7 +91,7 @@ export async function startResolver(addresses: string[], names: Names, upstream:
     udp.on(
       "message",
       (bytes: Buffer, from) =>
-        void answer(bytes, names, upstream, "udp").then(
+        void answer(bytes, names, upstream, "udp", from.address).then(
           (reply) => reply && udp.send(reply, from.port, from.address),
           () => {},
         ),
@@ -81,7 +107,7 @@ export async function startResolver(addresses: string[], names: Names, upstream:
         while (held.length >= 2 && held.length >= 2 + held.readUInt16BE(0)) {
           const message = held.subarray(2, 2 + held.readUInt16BE(0));
           held = held.subarray(2 + message.length);
-          void answer(message, names, upstream, "tcp").then(
+          void answer(message, names, upstream, "tcp", socket.remoteAddress).then(
             (reply) => reply && socket.write(Buffer.concat([u16(reply.length), reply])),
             () => socket.destroy(),
           );
@@ -94,10 +120,18 @@ export async function startResolver(addresses: string[], names: Names, upstream:
   return { close: () => open.forEach((s) => s.close()) };
 }
 
-async function answer(bytes: Buffer, names: Names, upstream: () => string[], by: "udp" | "tcp"): Promise<Buffer | undefined> {
-  const own = resolve(decode(bytes), names);
+async function answer(
+  bytes: Buffer,
+  names: Names,
+  upstream: () => string[],
+  by: "udp" | "tcp",
+  from: string | undefined,
+): Promise<Buffer | undefined> {
+  const own = resolve(decode(bytes), names, from);
   if (own) return encode(own);
-  for (const server of upstream()) {
+  // A way out for names would be a way out.
+  const inside = from !== undefined && askerOf([...names()], from)?.networks.every((n) => n.internal);
+  for (const server of inside ? [] : upstream()) {
     const reply = await (by === "udp" ? askUdp(server, bytes) : askTcp(server, bytes)).catch(() => undefined);
     if (reply) return reply;
   }

@@ -4,7 +4,14 @@ import { bytes4, bytes6 } from "#contract/wire/config.ts";
 
 /** subnet4: IPv4 prefix of the machines, in CIDR. prefix6: a /64 ULA as its first four groups. uplink: the only way out; null: any. */
 export type NodeNetwork = { bridge: string; subnet4: string; prefix6: string; uplink: string | null };
-export type MachineNetwork = { id: string; name: string; slot: number; exposures: Exposure[] };
+/** networks: those it is in; none: it is alone. */
+export type MachineNetwork = {
+  id: string;
+  name: string;
+  slot: number;
+  exposures: Exposure[];
+  networks: { number: number; internal: boolean; aliases: string[] }[];
+};
 export type Addresses = { address4: string; address6: string; linkLocal: string; mac: string; tap: string };
 
 /** Everything made on the host for a machine is named after its id: 12 characters fill an interface name exactly. */
@@ -70,6 +77,33 @@ export function overlaps4(a: string, b: string): boolean {
   return Number(bBits) > 0 && ((fromIp4(aBase) ^ fromIp4(bBase)) & mask) === 0;
 }
 
+/** "H" on top, so that other software's marks are not met. */
+const MARK = 0x48000000;
+const NOBODY = 0x48ffffff;
+
+/**
+ * Who hears whom. Machines that are in the same networks make a group, and a packet carries the group of its sender as
+ * its mark, set where it enters: so that rules are as many as machines, and not as pairs of them.
+ */
+export function groups(
+  machines: readonly MachineNetwork[],
+): { mark: number; members: MachineNetwork[]; hears: MachineNetwork[]; out: boolean }[] {
+  const byKey = Map.groupBy(machines, (m) => JSON.stringify(m.networks.map((n) => n.number).sort((a, b) => a - b)));
+  return [...byKey.values()].map((members, i) => {
+    const mine = new Set(members[0]!.networks.map((n) => n.number));
+    return {
+      mark: MARK + i + 1,
+      members,
+      hears: machines.filter((m) => m.networks.some((n) => mine.has(n.number))),
+      out: members[0]!.networks.some((n) => !n.internal),
+    };
+  });
+}
+
+function set(name: string, type: string, elements: string[]): string {
+  return `  set ${name} {\n    type ${type}\n${elements.length ? `    elements = { ${elements.join(",\n      ")} }\n` : ""}  }`;
+}
+
 /**
  * The whole ruleset, applied as one transaction that replaces the last. Only tables named hyperlane are touched,
  * so other software's rules stay as they are.
@@ -84,6 +118,11 @@ export function renderRules(network: NodeNetwork, machines: readonly MachineNetw
     const by6 = `    ${at} ${f.protocol} dport ${f.hostPort} meta nfproto ipv6 ip6 daddr != ::1 dnat ip6 to [${f.address6}]:${f.port}`;
     return f.hostIp === null ? [by4, by6] : f.hostIp.includes(":") ? [by6] : [by4];
   });
+  const all = groups(machines);
+  const marks = new Map(all.flatMap((g) => g.members.map((m) => [m.id, g.mark])));
+  const heard = all.flatMap((g) => g.hears.map((m) => ({ mark: hex(g.mark), ...addressesOf(network, m) })));
+  const inside = all.filter((g) => !g.out).map((g) => hex(g.mark));
+  const alone = all.filter((g) => !g.members[0]!.networks.length).map((g) => hex(g.mark));
   const guards = machines.map((m) => {
     const a = addressesOf(network, m);
     return [
@@ -95,12 +134,23 @@ export function renderRules(network: NodeNetwork, machines: readonly MachineNetw
       `    iifname "${a.tap}" icmpv6 type { nd-router-advert, nd-redirect } drop`,
       // The target of a neighbour advertisement (RFC 4861 section 4.4): whose address it says this is.
       `    iifname "${a.tap}" icmpv6 type nd-neighbor-advert @th,64,128 != { ${hex6(a.address6)}, ${hex6(a.linkLocal)} } drop`,
-      `    iifname "${a.tap}" accept`,
+      `    iifname "${a.tap}" meta mark set ${hex(marks.get(m.id)!)} accept`,
     ].join("\n");
   });
+  const none = (list: string[]): string => (list.length ? list.join(", ") : hex(NOBODY));
   return `table inet hyperlane
 delete table inet hyperlane
 table inet hyperlane {
+${set(
+  "heard4",
+  "mark . ipv4_addr",
+  heard.map((h) => `${h.mark} . ${h.address4}`),
+)}
+${set(
+  "heard6",
+  "mark . ipv6_addr",
+  heard.map((h) => `${h.mark} . ${h.address6}`),
+)}
   chain prerouting {
     type nat hook prerouting priority dstnat; policy accept;
 ${dnat.join("\n")}
@@ -118,14 +168,19 @@ ${dnat.join("\n")}
   }
   chain forward {
     type filter hook forward priority filter; policy accept;
+    iifname "${bridge}" meta mark { ${none(alone)} } drop
     oifname "${bridge}" ct state established,related accept
     oifname "${bridge}" ct status dnat accept
-    iifname "${bridge}" oifname "${bridge}" accept
+    iifname "${bridge}" oifname "${bridge}" meta mark . ip daddr @heard4 accept
+    iifname "${bridge}" oifname "${bridge}" meta mark . ip6 daddr @heard6 accept
     oifname "${bridge}" drop
+    iifname "${bridge}" ct state established,related accept
+    iifname "${bridge}" meta mark { ${none(inside)} } drop
   }
   chain input {
     type filter hook input priority filter; policy accept;
     iifname != "${bridge}" accept
+    meta mark { ${none(alone)} } drop
     ct state established,related accept
     meta l4proto { icmp, ipv6-icmp } accept
     meta l4proto { tcp, udp } th dport 53 accept
@@ -135,11 +190,24 @@ ${dnat.join("\n")}
 table bridge hyperlane
 delete table bridge hyperlane
 table bridge hyperlane {
+${set(
+  "heard",
+  "mark . ifname",
+  heard.map((h) => `${h.mark} . "${h.tap}"`),
+)}
   chain prerouting {
     type filter hook prerouting priority -300; policy accept;
 ${guards.join("\n")}
     iifname "hl-*" drop
   }
+  chain forward {
+    type filter hook forward priority filter; policy accept;
+    iifname "hl-*" oifname "hl-*" meta mark . oifname != @heard drop
+  }
 }
 `;
+}
+
+function hex(n: number): string {
+  return `0x${n.toString(16).padStart(8, "0")}`;
 }

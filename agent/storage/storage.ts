@@ -1,6 +1,6 @@
 /**
- * A machine's writable layer: one raw ext4 file, in a directory that is the machine's own. Where the directory
- * lives decides how a snapshot is taken: a ZFS dataset per machine (zfs.ts), else a copy of the file that
+ * Disks: one raw ext4 file each, in a directory of its own; the writable layer of a machine (m-...), or a volume (v-...),
+ * which nobody but us may open until it is lent (lend.ts). Where the directory lives decides how a snapshot is taken: a ZFS dataset per machine (zfs.ts), else a copy of the file that
  * shares its blocks (reflink) or at least its holes (sparse). Nothing is copied when a machine is made.
  */
 import {
@@ -16,6 +16,7 @@ import {
   closeSync,
   openSync,
 } from "node:fs";
+import { dirname } from "node:path";
 import { HyperlaneError } from "#contract/errors.ts";
 import { formatMib } from "#contract/size.ts";
 import { run } from "#agent/host/run.ts";
@@ -29,6 +30,8 @@ export type Storage = {
   /** Bytes that the snapshot holds. */
   snapshot(id: string, snapshot: string): Promise<number>;
   restore(id: string, snapshot: string, uid: number): Promise<void>;
+  /** Nothing of it is written where it is as large already. */
+  grow(id: string, mib: number): void;
   removeSnapshot(id: string, snapshot: string): Promise<void>;
   /** Moves or copies a snapshot's disk to a file of its own. */
   exportSnapshot(id: string, snapshot: string, to: string): Promise<void>;
@@ -61,13 +64,30 @@ async function probeReflink(dir: string): Promise<boolean> {
   return works;
 }
 
-export async function format(path: string, mib: number, uid: number): Promise<void> {
+/** A volume's file lies where nobody else may look. */
+export function fileOf(home: string, id: string): string {
+  return isVolume(id) ? `${home}/kept/disk.raw` : `${home}/disk.raw`;
+}
+
+export function isVolume(id: string): boolean {
+  return id.startsWith("v-");
+}
+
+export async function format(path: string, id: string, mib: number, uid: number): Promise<void> {
   const next = `${path}.new`;
+  mkdirSync(dirname(path), { recursive: true, mode: isVolume(id) ? 0o700 : 0o711 });
   closeSync(openSync(next, "w", 0o600));
   truncateSync(next, mib * 2 ** 20);
-  await run(["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", "-O", "^resize_inode", next]);
+  const how = ["-m", "0", "-b", "4096", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", "-O", "^resize_inode"];
+  await run(["mkfs.ext4", "-q", "-F", ...how, next]);
+  // Databases want their directory to be empty.
+  if (isVolume(id)) await run(["debugfs", "-w", "-R", "rmdir lost+found", next]);
   chownSync(next, uid, uid);
   renameSync(next, path);
+}
+
+export function growFile(path: string, mib: number): void {
+  if (statSync(path).size < mib * 2 ** 20) truncateSync(path, mib * 2 ** 20);
 }
 
 function checkSpace(dir: string, needMib: number, what: string): void {
@@ -85,8 +105,8 @@ export function space(dir: string): { diskMib: number; diskFreeMib: number } {
 }
 
 function fileStorage(dir: string, kind: "reflink" | "sparse"): Storage {
-  const diskPath = (id: string): string => `${dir}/${id}/disk.raw`;
-  const snapshotPath = (id: string, snapshot: string): string => `${dir}/${id}/${snapshot}.snapshot`;
+  const diskPath = (id: string): string => fileOf(`${dir}/${id}`, id);
+  const snapshotPath = (id: string, snapshot: string): string => `${dirname(diskPath(id))}/${snapshot}.snapshot`;
   const copy = async (from: string, to: string): Promise<void> => {
     const usedMib = Math.ceil((statSync(from).blocks * 512) / 2 ** 20);
     if (kind === "sparse") checkSpace(dir, usedMib, "The copy");
@@ -101,9 +121,9 @@ function fileStorage(dir: string, kind: "reflink" | "sparse"): Storage {
     diskPath,
     async createDisk(id, mib, uid) {
       if (existsSync(diskPath(id))) return diskPath(id);
-      checkSpace(dir, Math.min(mib, 256), "A new machine");
+      checkSpace(dir, Math.min(mib, 256), isVolume(id) ? "A new volume" : "A new machine");
       mkdirSync(`${dir}/${id}`, { recursive: true, mode: 0o711 });
-      await format(diskPath(id), mib, uid);
+      await format(diskPath(id), id, mib, uid);
       return diskPath(id);
     },
     async snapshot(id, snapshot) {
@@ -114,6 +134,7 @@ function fileStorage(dir: string, kind: "reflink" | "sparse"): Storage {
       await copy(snapshotPath(id, snapshot), diskPath(id));
       chownSync(diskPath(id), uid, uid);
     },
+    grow: (id, mib) => growFile(diskPath(id), mib),
     async removeSnapshot(id, snapshot) {
       rmSync(snapshotPath(id, snapshot), { force: true });
       rmSync(`${snapshotPath(id, snapshot)}.new`, { force: true });

@@ -6,7 +6,7 @@
 import { chownSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { HyperlaneError } from "#contract/errors.ts";
 import { run } from "#agent/host/run.ts";
-import { format, space, type Storage } from "./storage.ts";
+import { fileOf, format, growFile, space, type Storage } from "./storage.ts";
 
 /** A file system just unmounted may still be let go of. */
 const BUSY_MS = 5_000;
@@ -28,7 +28,7 @@ export async function openZfs(dir: string, pool: string): Promise<Storage> {
   /** Generations with a mounted disk are folders; reading them needs no process. */
   const current = (id: string): number =>
     existsSync(`${dir}/${id}`) ? Math.max(0, ...readdirSync(`${dir}/${id}`).map(Number).filter(Boolean)) : 0;
-  const diskPath = (id: string): string => `${dir}/${id}/${current(id)}/disk.raw`;
+  const diskPath = (id: string): string => fileOf(`${dir}/${id}/${current(id)}`, id);
   const find = async (id: string, snapshot: string): Promise<string | undefined> =>
     (await names("snapshot", home(id))).find((n) => n.endsWith(`@${snapshot}`));
 
@@ -69,7 +69,7 @@ export async function openZfs(dir: string, pool: string): Promise<Storage> {
         await run(["zfs", "create", "-o", `mountpoint=${dir}/${id}`, "-o", "compression=on", "-o", "atime=off", home(id)]);
       }
       if (!(await names("filesystem", `${home(id)}/1`)).length) await run(["zfs", "create", `${home(id)}/1`]);
-      if (!existsSync(diskPath(id))) await format(diskPath(id), mib, uid);
+      if (!existsSync(diskPath(id))) await format(diskPath(id), id, mib, uid);
       return diskPath(id);
     },
     async snapshot(id, snapshot) {
@@ -84,6 +84,7 @@ export async function openZfs(dir: string, pool: string): Promise<Storage> {
       chownSync(diskPath(id), uid, uid);
       await prune(id);
     },
+    grow: (id, mib) => growFile(diskPath(id), mib),
     async removeSnapshot(id, snapshot) {
       const name = await find(id, snapshot);
       // What a generation was cloned from goes when that generation does.
@@ -95,7 +96,7 @@ export async function openZfs(dir: string, pool: string): Promise<Storage> {
       await destroy([clone]);
       await run(["zfs", "clone", await must(id, snapshot), clone]);
       try {
-        await run(["cp", "--sparse=always", `${dir}/${id}/export/disk.raw`, `${to}.new`], { timeoutMs: 600_000 });
+        await run(["cp", "--sparse=always", fileOf(`${dir}/${id}/export`, id), `${to}.new`], { timeoutMs: 600_000 });
         await run(["sync", "--", `${to}.new`]);
         renameSync(`${to}.new`, to);
       } finally {

@@ -1,23 +1,11 @@
 /** The machine: what is desired (spec, power), what was observed (status), and the state that follows from both. */
 import { z } from "zod";
 import { HealthChange, ImageRef, MachineImage } from "./image.ts";
+import { Labels, Name } from "./name.ts";
+import { Memberships } from "./network.ts";
+import { Mounts, SnapshotsSeen } from "./volume.ts";
 import { signalNumber } from "./workload.ts";
 import { MACHINE_STATES, type MachineState } from "./states.ts";
-
-/** DNS label rules, since the name is also the host name `NAME.internal`. */
-export const Name = z
-  .string()
-  .min(1, "must not be empty")
-  .max(63, "must be at most 63 characters")
-  .regex(/^[a-z]([a-z0-9-]*[a-z0-9])?$/, "must be lower-case letters, digits and dashes, begin with a letter and not end with a dash");
-
-const labelKey = /^[a-z0-9]([a-z0-9._/-]{0,61}[a-z0-9])?$/;
-export const Labels = z
-  .record(
-    z.string().regex(labelKey, "keys must be up to 63 lower-case letters, digits and ._/-"),
-    z.string().max(255, "values must be at most 255 characters"),
-  )
-  .refine((labels) => Object.keys(labels).length <= 64, "must be at most 64 labels");
 
 export const Env = z
   .record(
@@ -68,7 +56,7 @@ export const MachineSpec = z.strictObject({
     .default("on-failure"),
   /** Destroyed once it has ended. */
   autoRemove: z.boolean().default(false),
-  /** These say otherwise than the image; null: as the image says. */
+  /** These say otherwise than the image; null: as the image says. Both empty: nothing runs, and the machine waits. */
   entrypoint: Words.nullable().default(null),
   cmd: Words.nullable().default(null),
   workdir: z
@@ -95,6 +83,10 @@ export const MachineSpec = z.strictObject({
   tty: z.boolean().default(false),
   /** Whether its standard input can be written to while it runs. */
   stdin: z.boolean().default(false),
+  mounts: Mounts.default([]),
+  networks: Memberships,
+  /** What it runs on; null: whatever its node has. */
+  runtime: z.string().min(1).max(64).nullable().default(null),
 });
 export type MachineSpec = z.infer<typeof MachineSpec>;
 
@@ -137,7 +129,9 @@ export const Observed = z.object({
   address6: z.string().nullable(),
   address4: z.string().nullable(),
   accelerator: z.enum(["kvm", "tcg"]).nullable(),
-  snapshots: z.record(z.string(), z.object({ state: z.enum(["ready", "failed"]), bytes: z.number(), reason: z.string().nullable() })),
+  snapshots: SnapshotsSeen,
+  /** Volumes that it has, by id. reason: why one that it should have is not there, or one that it should not is. */
+  volumes: z.record(z.string(), z.object({ attached: z.boolean(), reason: z.string().nullable() })),
   /** The snapshot restore last done, by the epoch that asked for it; 0: none. */
   restoredEpoch: z.int(),
 });
@@ -203,3 +197,16 @@ export const MachineStats = z.object({
   networkInBytes: z.number(),
   networkOutBytes: z.number(),
 });
+
+/** A process in a machine. cpuMs: CPU time it has used. argv: empty for the kernel's own. */
+export const MachineProcess = z.object({
+  pid: z.int(),
+  parent: z.int(),
+  user: z.int(),
+  state: z.string(),
+  cpuMs: z.number(),
+  memoryMib: z.number(),
+  name: z.string(),
+  argv: z.array(z.string()),
+});
+export type MachineProcess = z.infer<typeof MachineProcess>;

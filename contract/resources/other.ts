@@ -1,6 +1,6 @@
 /** The resources beside the machine: nodes, snapshots, tokens, events. */
 import { z } from "zod";
-import { Name } from "./machine.ts";
+import { Name } from "./name.ts";
 
 /** accelerator: what guests really run on, found by booting one, not by looking for /dev/kvm. */
 export const NodeStatus = z.object({
@@ -16,6 +16,8 @@ export const NodeStatus = z.object({
   runtimes: z.array(z.string()),
   /** File systems made from images that it holds. */
   images: z.array(z.object({ rootfs: z.string(), bytes: z.number() })),
+  /** Folders of the node below which machines may mount. */
+  folders: z.array(z.string()),
 });
 export type NodeStatus = z.infer<typeof NodeStatus>;
 
@@ -29,11 +31,11 @@ export const Node = z.object({
 });
 export type Node = z.infer<typeof Node>;
 
-/** state: creating and removing are desired but not yet observed. */
+/** of: the id of the machine or the volume whose disk it keeps. state: creating and removing are desired but not yet observed. */
 export const Snapshot = z.object({
   id: z.string(),
   name: z.string(),
-  machine: z.string(),
+  of: z.string(),
   state: z.enum(["creating", "ready", "failed", "removing"]),
   bytes: z.number(),
   reason: z.string().nullable(),

@@ -28,6 +28,8 @@ export const VERBS = {
   resume: ["running", "paused"],
   scale: ["requested", "provisioning", "running", "paused", "stopped", "failed"],
   expose: ["requested", "provisioning", "running", "paused", "stopped", "failed"],
+  mount: ["requested", "provisioning", "running", "paused", "stopped", "failed"],
+  network: ["requested", "provisioning", "running", "paused", "stopped", "failed"],
   snapshot: ["running", "paused", "stopped"],
   restore: ["running", "paused", "stopped", "failed"],
   image: ["running", "paused", "stopped"],

@@ -6,7 +6,8 @@
  * than one already accepted is stale and ignored, so lost, doubled and reordered messages are harmless.
  */
 import { z } from "zod";
-import { Exposure, MachineSpec, MachineStats, Observed } from "../resources/machine.ts";
+import { Exposure, MachineProcess, MachineSpec, MachineStats, Observed } from "../resources/machine.ts";
+import { VolumeObserved } from "../resources/volume.ts";
 import { Workload } from "../resources/workload.ts";
 import { NodeStatus } from "../resources/other.ts";
 
@@ -22,6 +23,22 @@ export function speaks(theirs: { major: number; minor: number }): boolean {
 export const Identity = z.object({ hostKey: z.string(), hostCertificate: z.string(), userCa: z.string(), principals: z.array(z.string()) });
 export type Identity = z.infer<typeof Identity>;
 
+const SnapshotIds = z.array(z.string().regex(/^s-[a-z0-9]{12}$/));
+const VolumeId = z.string().regex(/^v-[a-z0-9]{12}$/);
+const Restore = z.object({ snapshot: z.string(), epoch: z.int() });
+
+/** What a volume is to be. made: it has been there, so one that is not has been lost, and is not made again. */
+export const DesiredVolume = z.object({
+  id: VolumeId,
+  revision: z.int(),
+  present: z.boolean(),
+  made: z.boolean(),
+  sizeMib: z.int(),
+  snapshots: SnapshotIds,
+  restore: Restore.nullable(),
+});
+export type DesiredVolume = z.infer<typeof DesiredVolume>;
+
 const ROOTFS = /^[a-f0-9]{64}$/;
 export const Desired = z.object({
   id: z.string().regex(/^m-[a-z0-9]{12}$/),
@@ -33,8 +50,12 @@ export const Desired = z.object({
   /** Its number on the node, from which its IPv4 address and MAC follow. */
   slot: z.int().min(0).max(65000),
   exposures: z.array(Exposure),
-  snapshots: z.array(z.string().regex(/^s-[a-z0-9]{12}$/)),
-  restore: z.object({ snapshot: z.string(), epoch: z.int() }).nullable(),
+  snapshots: SnapshotIds,
+  restore: Restore.nullable(),
+  /** Its mounts, with the ids of volumes. */
+  mounts: z.array(z.object({ volume: VolumeId.nullable(), folder: z.string().nullable(), path: z.string(), readonly: z.boolean() })),
+  /** The networks it is in, by number. */
+  networks: z.array(z.object({ number: z.int(), internal: z.boolean(), aliases: z.array(z.string()) })),
   /** Names the image's file system, which the control plane sends where the node lacks it. */
   rootfs: z.string().regex(ROOTFS),
   workload: Workload,
@@ -54,12 +75,17 @@ export const ImageTaken = z.object({ again: z.boolean() });
 
 export const HelloRequest = z.object({ protocol: Protocol });
 export const HelloReply = z.object({ protocol: Protocol, node: z.string() });
-export const ApplyRequest = z.object({ machines: z.array(Desired), removeImages: z.array(z.string()) });
+export const ApplyRequest = z.object({
+  machines: z.array(Desired),
+  volumes: z.array(DesiredVolume),
+  removeImages: z.array(z.string()),
+});
+export type ApplyRequest = z.infer<typeof ApplyRequest>;
 export const ApplyReply = z.object({ accepted: z.array(z.string()) });
 export const StatsRequest = z.object({ machine: z.string() });
 
 /**
- * full: every machine on the node, so one that is missing is absent; otherwise only those that changed.
+ * full: every machine and every volume on the node, so one that is missing is absent; otherwise only those that changed.
  * sequence: 1, 2, ... within one Observe call, so that the last one said is also the last one believed.
  */
 export const Observation = z.object({
@@ -67,6 +93,7 @@ export const Observation = z.object({
   status: NodeStatus.nullable(),
   full: z.boolean(),
   machines: z.array(z.object({ id: z.string(), observed: Observed })),
+  volumes: z.array(z.object({ id: z.string(), observed: VolumeObserved })),
 });
 export type Observation = z.infer<typeof Observation>;
 
@@ -88,6 +115,7 @@ export const OpenRequest = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("read"), machine: z.string(), path: z.string() }),
   z.object({ kind: z.literal("write"), machine: z.string(), path: z.string() }),
   z.object({ kind: z.literal("tunnel"), machine: z.string(), port: z.int() }),
+  z.object({ kind: z.literal("import"), volume: z.string() }),
   z.object({ kind: z.literal("attach"), machine: z.string(), rows: z.int(), cols: z.int() }),
   z.object({
     kind: z.literal("logs"),
@@ -107,6 +135,7 @@ export const METHODS = {
   Hello: { request: HelloRequest, reply: HelloReply, kind: "unary" },
   Apply: { request: ApplyRequest, reply: ApplyReply, kind: "unary" },
   Signal: { request: z.object({ machine: z.string(), signal: z.int() }), reply: z.object({}), kind: "unary" },
+  Processes: { request: StatsRequest, reply: z.object({ items: z.array(MachineProcess) }), kind: "unary" },
   Stats: { request: StatsRequest, reply: MachineStats, kind: "unary" },
   Observe: { request: z.object({}), reply: Observation, kind: "serverStream" },
   /** An image's layers to the node, which makes a file system of them. */

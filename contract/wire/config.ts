@@ -12,6 +12,9 @@ export type GuestConfig = {
   resolvConf: string | null;
   clockNs: bigint;
   entropy: Buffer;
+  /** What is to be mounted, and what no longer is, as guest/volume.c reads it. */
+  mounts: string[];
+  unmounts: string[];
   /** Files in init's own directory, which is on no disk. */
   files: { name: string; mode: number; content: string }[];
 };
@@ -28,11 +31,20 @@ export function encodeConfig(c: GuestConfig): Buffer {
     ...(c.resolvConf === null ? [] : [record(6, Buffer.from(c.resolvConf))]),
     record(7, clock),
     record(8, c.entropy),
+    volumeRecords(c),
     ...c.files.map((f) => {
       const mode = Buffer.alloc(2);
       mode.writeUInt16LE(f.mode);
       return record(9, Buffer.concat([mode, Buffer.from(`${f.name}\0${f.content}`)]));
     }),
+  ]);
+}
+
+/** The records that concern volumes alone, for what is attached while the machine runs. */
+export function volumeRecords({ mounts, unmounts }: Pick<GuestConfig, "mounts" | "unmounts">): Buffer {
+  return Buffer.concat([
+    ...unmounts.map((text) => record(11, Buffer.from(`${text}\0`))),
+    ...mounts.map((text) => record(10, Buffer.from(`${text}\0`))),
   ]);
 }
 

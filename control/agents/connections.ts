@@ -9,7 +9,7 @@ import {
   PROTOCOL,
   serviceDefinition,
   speaks,
-  type Desired,
+  type ApplyRequest,
   type ImageHead,
   type MethodName,
   type Observation,
@@ -44,9 +44,10 @@ export function createConnections(deps: Deps) {
     add(node: Node): void {
       if (!links.has(node.id)) links.set(node.id, createLink(node, deps));
     },
-    async apply(node: string, machines: Desired[], removeImages: string[]): Promise<void> {
-      await link(node).call("Apply", { machines, removeImages });
+    async apply(node: string, request: ApplyRequest): Promise<void> {
+      await link(node).call("Apply", request);
     },
+    processes: (node: string, machine: string) => link(node).call("Processes", { machine }),
     stats: (node: string, machine: string) => link(node).call("Stats", { machine }),
     signal: (node: string, machine: string, signal: number) => link(node).call("Signal", { machine, signal }),
     putImage: (node: string, head: ImageHead, blobs: AsyncIterable<Uint8Array>) => link(node).putImage(head, blobs),
@@ -82,7 +83,11 @@ function createLink(node: Node, deps: Deps) {
   let wait = DIAL_MIN_MS;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
-  function call<N extends "Hello" | "Apply" | "Stats" | "Signal">(name: N, request: unknown, timeoutMs = 10_000): Promise<Reply<N>> {
+  function call<N extends "Hello" | "Apply" | "Stats" | "Processes" | "Signal">(
+    name: N,
+    request: unknown,
+    timeoutMs = 10_000,
+  ): Promise<Reply<N>> {
     const m = SERVICE[name];
     return new Promise((resolve, reject) =>
       client.makeUnaryRequest(

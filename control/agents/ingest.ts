@@ -26,7 +26,27 @@ export function ingest(state: State, nodeId: string, observation: Observation): 
     for (const machine of state.machine.values())
       if (machine.node === nodeId && machine.observed && !seen.has(machine.id) && !isKnownGone(machine, machine.observed))
         events.push({ type: "v1.MachineObserved", subject: machine.id, actor, data: { observed: gone(machine.observed) } });
+  events.push(...volumes(state, nodeId, actor, observation));
   return { events, orphans };
+}
+
+/** A volume that nobody knows is left where it is: what it holds may be all that is left of something. */
+function volumes(state: State, nodeId: string, actor: string, observation: Observation): NewEvent[] {
+  const events: NewEvent[] = [];
+  const seen = new Set<string>();
+  for (const { id, observed } of observation.volumes) {
+    seen.add(id);
+    const volume = state.volume.get(id);
+    if (volume?.node === nodeId && JSON.stringify(volume.observed) !== JSON.stringify(observed))
+      events.push({ type: "v1.VolumeObserved", subject: id, actor, data: { observed } });
+  }
+  if (!observation.full) return events;
+  for (const { id, node, observed: before } of state.volume.values()) {
+    if (node !== nodeId || !before || before.state === "absent" || seen.has(id)) continue;
+    const observed = { ...before, state: "failed" as const, revision: 0, reason: "its node no longer has it", snapshots: {} };
+    if (before.revision !== 0) events.push({ type: "v1.VolumeObserved", subject: id, actor, data: { observed } });
+  }
+  return events;
 }
 
 /** The removal that was asked for is reported already, or that the node lost it: saying it again must not take that back. */
@@ -51,6 +71,7 @@ function gone(before: Observed): Observed {
     health: null,
     reason: "its node no longer has it",
     snapshots: {},
+    volumes: {},
   };
 }
 

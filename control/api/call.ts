@@ -11,10 +11,20 @@ import type { StoredToken } from "#control/model/state.ts";
 import { tokenOf, type Deps, type Handlers, type Write } from "./handler.ts";
 import { imageHandlers } from "./images.ts";
 import { machineHandlers } from "./machines.ts";
+import { networkHandlers } from "./networks.ts";
 import { resourceHandlers } from "./resources.ts";
 import { match, type Route } from "./route.ts";
+import { snapshotHandlers } from "./snapshots.ts";
+import { volumeHandlers } from "./volumes.ts";
 
-export const HANDLERS: Handlers = { ...machineHandlers, ...imageHandlers, ...resourceHandlers };
+export const HANDLERS: Handlers = {
+  ...machineHandlers,
+  ...imageHandlers,
+  ...volumeHandlers,
+  ...networkHandlers,
+  ...snapshotHandlers,
+  ...resourceHandlers,
+};
 type AnyHandler = (deps: Deps, request: { params: Record<string, string>; query: unknown; body: unknown; token: StoredToken }) => unknown;
 
 /** secret: the bearer token, if one was sent. search: of the URL, with its question mark. */

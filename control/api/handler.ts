@@ -22,7 +22,7 @@ export type Deps = {
   version: string;
   startedAt: number;
   now(): number;
-  newId(kind: "m" | "s" | "i" | "t" | "n"): string;
+  newId(kind: "m" | "s" | "i" | "t" | "n" | "v" | "w"): string;
 };
 export type Request<N extends OperationName> = { params: Record<string, string>; query: Query<N>; body: Body<N>; token: StoredToken };
 /** secret: the answer must not be kept for an idempotency key. */

@@ -14,8 +14,9 @@ import { findImage } from "#control/images/catalog.ts";
 import type { Credentials } from "#oci/session.ts";
 import type { OnProgress } from "#oci/transfer.ts";
 import { fromGrpc } from "#control/agents/connections.ts";
-import type { StoredEvent } from "#control/model/state.ts";
+import type { NewEvent, StoredEvent } from "#control/model/state.ts";
 import { demand, machineOf, type Deps, type LiveName } from "./handler.ts";
+import { volumeOf } from "./volumes.ts";
 
 export type Session = {
   name: LiveName;
@@ -80,23 +81,47 @@ function watch(ws: Socket, { store }: Deps): void {
 }
 
 function relay(ws: Socket, deps: Deps): void {
-  const machine = machineOf(deps.store.state, ws.data.params);
-  const { name, query } = ws.data;
-  demand(machine, name === "machineLogs" ? "logs" : name === "machineCopy" ? "copy" : name === "machineTunnel" ? "tunnel" : "exec");
-  if (machine.node === null)
-    throw new HyperlaneError("STATE", `The machine "${machine.name}" is on no node yet.`, { hint: machine.reason ?? undefined });
-  const stream = deps.connections.open(machine.node, openRequest(name, machine, query));
+  const { node, request } = ws.data.name === "importVolume" ? importing(ws.data, deps) : inMachine(ws.data, deps);
+  const stream = deps.connections.open(node, request);
   ws.data.stream = stream;
   let ended = false;
   stream.on("data", (bytes: Buffer) => ws.send(bytes));
   stream.on("error", (error) => {
-    if (!ended && ws.readyState === WebSocket.OPEN) fail(ws, fromGrpc(error as never, { name: machine.node! }));
+    if (!ended && ws.readyState === WebSocket.OPEN) fail(ws, fromGrpc(error as never, { name: node }));
     ended = true;
   });
   stream.on("end", () => {
     if (!ended) ws.close(1000);
     ended = true;
   });
+}
+
+function inMachine({ name, params, query }: Session, { store }: Deps): { node: string; request: OpenRequest } {
+  const machine = machineOf(store.state, params);
+  demand(machine, name === "machineLogs" ? "logs" : name === "machineCopy" ? "copy" : name === "machineTunnel" ? "tunnel" : "exec");
+  if (machine.node === null)
+    throw new HyperlaneError("STATE", `The machine "${machine.name}" is on no node yet.`, { hint: machine.reason ?? undefined });
+  return { node: machine.node, request: openRequest(name, machine, query) };
+}
+
+/** What comes next goes into the volume, which is placed now where it was not yet. */
+function importing({ params, token }: Session, { store }: Deps): { node: string; request: OpenRequest } {
+  const volume = volumeOf(store.state, params);
+  for (const m of store.state.machine.values())
+    if (m.state !== "stopped" && m.spec.mounts.some((x) => x.volume === volume.name))
+      throw new HyperlaneError("STATE", `The volume "${volume.name}" is mounted by "${m.name}", which is ${m.state}.`, {
+        hint: `Stop it first: vps stop ${m.name}`,
+      });
+  const events: NewEvent[] = [{ type: "v1.VolumeImported", subject: volume.id, actor: token, data: {} }];
+  let node = volume.node;
+  if (node === null) {
+    const free = [...store.state.node.values()].filter((n) => n.connected && n.status);
+    node = free.sort((a, b) => b.status!.diskFreeMib - a.status!.diskFreeMib)[0]?.id ?? null;
+    if (node === null) throw new HyperlaneError("NO_CAPACITY", "No node is connected.");
+    events.push({ type: "v1.VolumePlaced", subject: volume.id, actor: token, data: { node } });
+  }
+  store.append(events).catch(() => {});
+  return { node, request: { kind: "import", volume: volume.id } };
 }
 
 function openRequest(name: LiveName, { id: machine }: { id: string }, query: unknown): OpenRequest {

@@ -9,6 +9,8 @@ import type { Verb } from "#contract/resources/states.ts";
 import { usageByNode, whyNot } from "#control/schedule/place.ts";
 import { imageNamed, type EventData, type EventType, type NewEvent, type StoredMachine } from "#control/model/state.ts";
 import { demand, machineOf, view, type Deps, type Handlers, type Request } from "./handler.ts";
+import { checkNetworks } from "./networks.ts";
+import { checkMounts } from "./volumes.ts";
 
 type Names =
   | "listMachines"
@@ -26,7 +28,8 @@ type Names =
   | "killMachine"
   | "renameMachine"
   | "sshCertificate"
-  | "machineStats";
+  | "machineStats"
+  | "machineProcesses";
 
 export const machineHandlers: Pick<Handlers, Names> = {
   listMachines({ store }, { query }) {
@@ -55,6 +58,9 @@ export const machineHandlers: Pick<Handlers, Names> = {
     const image = imageFor(store.state, body.spec.image);
     checkWorkload(body.name, body.spec, image);
     for (const e of body.exposures) checkPort(store.state, e, null);
+    checkMounts(store.state, body.spec.mounts, null);
+    checkNetworks(store.state, body.spec.networks);
+    checkRuntime(store.state, body.spec.runtime);
     const id = newId("m");
     return {
       events: [{ type: "v1.MachineRequested", subject: id, actor: token.id, data: { ...body, image } }],
@@ -130,6 +136,11 @@ export const machineHandlers: Pick<Handlers, Names> = {
     if (!key) throw new HyperlaneError("INVALID", "publicKey must be an OpenSSH ed25519 public key.", { field: "publicKey" });
     const { certificate, expiresAt } = ssh.signUser(key, machine.id, `${token.name}@${machine.name}`);
     return { events: [], result: () => ({ certificate, expiresAt, hostCa: ssh.hostCa, hostAlias: machine.id }) };
+  },
+  async machineProcesses({ store, connections }, { params }) {
+    const machine = machineOf(store.state, params);
+    demand(machine, "exec");
+    return { ...(await connections.processes(machine.node!, machine.id)), next: null };
   },
   async machineStats({ store, connections }, { params }) {
     const machine = machineOf(store.state, params);
@@ -221,11 +232,20 @@ function checkPort(state: Deps["store"]["state"], want: Exposure, machine: Store
     }
 }
 
+function checkRuntime(state: Deps["store"]["state"], runtime: string | null): void {
+  const there = [...new Set([...state.node.values()].flatMap((n) => n.status?.runtimes ?? []))];
+  if (runtime !== null && !there.includes(runtime))
+    throw new HyperlaneError("UNSUPPORTED", `No node has the runtime "${runtime}".`, {
+      field: "spec.runtime",
+      hint: `There is: ${there.join(", ") || "none yet"}.`,
+    });
+}
+
 function checkFits({ store }: Deps, machine: StoredMachine, spec: StoredMachine["spec"]): void {
   const node = machine.node === null ? undefined : store.state.node.get(machine.node);
   if (!node?.status || (spec.cpu <= machine.spec.cpu && spec.memoryMib <= machine.spec.memoryMib)) return;
   const others = [...store.state.machine.values()].filter((m) => m.id !== machine.id);
-  const why = whyNot(spec, { ...node, connected: true }, usageByNode(others).get(node.id));
+  const why = whyNot(spec, { ...node, connected: true }, usageByNode(others, store.state.volume.values()).get(node.id));
   if (why !== null)
     throw new HyperlaneError(
       "NO_CAPACITY",

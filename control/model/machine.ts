@@ -2,8 +2,10 @@
 import { canBecome, type MachineState } from "#contract/resources/states.ts";
 import type { Exposure, MachineSpec, Observed, Power } from "#contract/resources/machine.ts";
 import type { MachineImage } from "#contract/resources/image.ts";
+import type { Membership } from "#contract/resources/network.ts";
+import type { Mount } from "#contract/resources/volume.ts";
 import { invariant } from "#contract/errors.ts";
-import type { Reducers, State, StoredMachine, Touched } from "./state.ts";
+import { forgetSnapshots, type Reducers, type State, type StoredMachine, type Touched } from "./state.ts";
 
 export type MachineEvents = {
   "v1.MachineRequested": { name: string; labels: Record<string, string>; spec: MachineSpec; image: MachineImage; exposures: Exposure[] };
@@ -14,6 +16,11 @@ export type MachineEvents = {
   "v1.MachineSignalled": { signal: string };
   "v1.MachineExposed": Exposure;
   "v1.MachineUnexposed": { port: number };
+  "v1.MachineMounted": Mount;
+  "v1.MachineUnmounted": { volume: string };
+  /** In place of what it was in that network before. */
+  "v1.MachineJoined": Membership;
+  "v1.MachineLeft": { network: string };
   "v1.MachineRestoreRequested": { snapshot: string; epoch: number };
   "v1.MachinePlaced": { node: string; slot: number };
   /** Why no node takes it; null once that no longer holds. */
@@ -72,6 +79,16 @@ export const machineReducers: Reducers<MachineEvents> = {
       revision: e.seq,
     })),
   "v1.MachineUnexposed": (s, e) => change(s, e, (m) => ({ exposures: m.exposures.filter((x) => x.port !== e.data.port), revision: e.seq })),
+  "v1.MachineMounted": (s, e) => change(s, e, (m) => ({ spec: { ...m.spec, mounts: [...m.spec.mounts, e.data] }, revision: e.seq })),
+  "v1.MachineUnmounted": (s, e) =>
+    change(s, e, (m) => ({ spec: { ...m.spec, mounts: m.spec.mounts.filter((x) => x.volume !== e.data.volume) }, revision: e.seq })),
+  "v1.MachineJoined": (s, e) =>
+    change(s, e, (m) => ({
+      spec: { ...m.spec, networks: [...m.spec.networks.filter((x) => x.network !== e.data.network), e.data] },
+      revision: e.seq,
+    })),
+  "v1.MachineLeft": (s, e) =>
+    change(s, e, (m) => ({ spec: { ...m.spec, networks: m.spec.networks.filter((x) => x.network !== e.data.network) }, revision: e.seq })),
   "v1.MachineRestoreRequested": (s, e) =>
     change(s, e, () => ({ restore: e.data, epoch: e.data.epoch, revision: e.seq, reason: null, attempt: 0, retryAt: null, failed: false })),
   "v1.MachinePlaced": (s, e) => change(s, e, () => ({ ...e.data, revision: e.seq, reason: null })),
@@ -86,10 +103,7 @@ export const machineReducers: Reducers<MachineEvents> = {
     invariant(machine, `destroyed a machine that is not there: ${e.subject}`);
     state.names.delete(machine.name);
     state.machine.delete(e.subject);
-    const snapshots = [...(state.snapshotsOf.get(e.subject) ?? [])];
-    for (const id of snapshots) state.snapshot.delete(id);
-    state.snapshotsOf.delete(e.subject);
-    return [["machine", e.subject], ...snapshots.map((id) => ["snapshot", id] as const)] as Touched;
+    return [["machine", e.subject], ...forgetSnapshots(state, e.subject)];
   },
 };
 

@@ -5,13 +5,20 @@
 import type { Image } from "#contract/resources/image.ts";
 import type { Event, Node, Snapshot, Token } from "#contract/resources/other.ts";
 import type { Machine } from "#contract/resources/machine.ts";
+import type { Network } from "#contract/resources/network.ts";
+import type { Volume } from "#contract/resources/volume.ts";
 import { invariant } from "#contract/errors.ts";
 import { imageReducers, type ImageEvents } from "./image.ts";
 import { machineReducers, type MachineEvents } from "./machine.ts";
+import { networkReducers, type NetworkEvents } from "./network.ts";
 import { nodeReducers, tokenReducers, type NodeEvents, type TokenEvents } from "./node.ts";
 import { snapshotReducers, type SnapshotEvents } from "./snapshot.ts";
+import { volumeReducers, type VolumeEvents } from "./volume.ts";
 
 export type StoredMachine = Machine & { slot: number };
+/** made: its disk has been there. */
+export type StoredVolume = Omit<Volume, "usedBy"> & { made: boolean };
+export type StoredNetwork = Omit<Network, "machines">;
 export type StoredToken = Token & { hash: string };
 
 /** One map per kind of resource, by id. A destroyed machine leaves its map; the log remembers it. */
@@ -21,16 +28,21 @@ export type State = {
   snapshot: Map<string, Snapshot>;
   image: Map<string, Image>;
   token: Map<string, StoredToken>;
+  volume: Map<string, StoredVolume>;
+  network: Map<string, StoredNetwork>;
   /** Names of machines, to ids. Derived. */
   names: Map<string, string>;
-  /** Snapshots of a machine, by its id. Derived. */
+  /** Names of volumes and of networks, to ids. Derived. */
+  volumeNames: Map<string, string>;
+  networkNames: Map<string, string>;
+  /** Snapshots of a machine or a volume, by its id. Derived. */
   snapshotsOf: Map<string, Set<string>>;
 };
-export type Kind = "machine" | "node" | "snapshot" | "image" | "token";
-export const KINDS: readonly Kind[] = ["machine", "node", "snapshot", "image", "token"];
+export type Kind = "machine" | "node" | "snapshot" | "image" | "token" | "volume" | "network";
+export const KINDS: readonly Kind[] = ["machine", "node", "snapshot", "image", "token", "volume", "network"];
 export type Touched = readonly [kind: Kind, id: string][];
 
-export type EventData = MachineEvents & NodeEvents & TokenEvents & SnapshotEvents & ImageEvents;
+export type EventData = MachineEvents & NodeEvents & TokenEvents & SnapshotEvents & ImageEvents & VolumeEvents & NetworkEvents;
 export type EventType = keyof EventData;
 export type NewEvent = { [T in EventType]: { type: T; subject: string; actor: string; data: EventData[T] } }[EventType];
 export type StoredEvent = NewEvent & Pick<Event, "seq" | "at">;
@@ -39,7 +51,15 @@ export type Reducers<E> = {
   [T in keyof E]: (state: State, event: { seq: number; at: number; subject: string; actor: string; data: E[T] }) => Touched;
 };
 
-const REDUCERS: Reducers<EventData> = { ...machineReducers, ...nodeReducers, ...tokenReducers, ...snapshotReducers, ...imageReducers };
+const REDUCERS: Reducers<EventData> = {
+  ...machineReducers,
+  ...nodeReducers,
+  ...tokenReducers,
+  ...snapshotReducers,
+  ...imageReducers,
+  ...volumeReducers,
+  ...networkReducers,
+};
 
 export function emptyState(): State {
   return {
@@ -48,6 +68,10 @@ export function emptyState(): State {
     snapshot: new Map(),
     image: new Map(),
     token: new Map(),
+    volume: new Map(),
+    network: new Map(),
+    volumeNames: new Map(),
+    networkNames: new Map(),
     names: new Map(),
     snapshotsOf: new Map(),
   };
@@ -63,6 +87,8 @@ export function reduce(state: State, event: StoredEvent): Touched {
 export function load(state: State, kind: Kind, id: string, doc: unknown): void {
   (state[kind] as Map<string, unknown>).set(id, doc);
   if (kind === "machine") state.names.set((doc as Machine).name, id);
+  if (kind === "volume") state.volumeNames.set((doc as Volume).name, id);
+  if (kind === "network") state.networkNames.set((doc as Network).name, id);
   if (kind === "snapshot") linkSnapshot(state, doc as Snapshot);
 }
 
@@ -71,8 +97,16 @@ export function imageNamed(state: State, name: string): Image | undefined {
 }
 
 export function linkSnapshot(state: State, snapshot: Snapshot): void {
-  const ids = state.snapshotsOf.get(snapshot.machine) ?? new Set();
-  state.snapshotsOf.set(snapshot.machine, ids.add(snapshot.id));
+  const ids = state.snapshotsOf.get(snapshot.of) ?? new Set();
+  state.snapshotsOf.set(snapshot.of, ids.add(snapshot.id));
+}
+
+/** With their owner, its snapshots go. */
+export function forgetSnapshots(state: State, of: string): Touched {
+  const ids = [...(state.snapshotsOf.get(of) ?? [])];
+  for (const id of ids) state.snapshot.delete(id);
+  state.snapshotsOf.delete(of);
+  return ids.map((id) => ["snapshot", id] as const) as Touched;
 }
 
 /** By name first, since a name is what people type; an id is never a valid name's equal ("m-..." is, so names win). */

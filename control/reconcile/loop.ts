@@ -3,22 +3,29 @@
  * and it reads desired and observed anew; a periodic full pass finds lost hints. Verify is the next pass
  * planning nothing.
  */
-import type { Desired } from "#contract/wire/agent.ts";
+import type { ApplyRequest, Desired, DesiredVolume } from "#contract/wire/agent.ts";
 import { MachineSpec } from "#contract/resources/machine.ts";
 import { toHyperlaneError } from "#contract/errors.ts";
 import type { Store } from "#control/store/store.ts";
-import type { StoredMachine } from "#control/model/state.ts";
+import type { StoredMachine, StoredVolume } from "#control/model/state.ts";
 import { plan, RESEND_MS, type Action } from "./plan.ts";
 
 export type Agents = {
-  apply(node: string, machines: Desired[], removeImages: string[]): Promise<void>;
+  apply(node: string, request: ApplyRequest): Promise<void>;
   /** Long work on images, once at a time for each: sending one to a node, making one of a machine. */
   moveImage(action: ImageAction): void;
   orphans(): { node: string; machine: string }[];
 };
 export type ImageAction = Extract<Action, { kind: "sendImage" | "commit" }>;
 export type Clock = { now(): number; after(ms: number, run: () => void): () => void };
-type Deps = { store: Store; agents: Agents; clock: Clock; desired(machine: StoredMachine): Desired; log(line: string): void };
+type Deps = {
+  store: Store;
+  agents: Agents;
+  clock: Clock;
+  desired(machine: StoredMachine): Desired;
+  desiredVolume(volume: StoredVolume): DesiredVolume;
+  log(line: string): void;
+};
 
 /** Longest time between passes, and the shortest: a burst of requests is planned together. */
 const PERIOD_MS = 5_000;
@@ -26,7 +33,7 @@ const SETTLE_MS = 5;
 /** After a failed write: a full disk is not asked a hundred times a second. */
 const WRITE_PAUSE_MS = 1_000;
 
-export function createLoop({ store, agents, clock, desired, log }: Deps) {
+export function createLoop({ store, agents, clock, desired, desiredVolume, log }: Deps) {
   const sent = new Map<string, { revision: number; at: number }>();
   let cancel: (() => void) | undefined;
   let due = Infinity;
@@ -70,18 +77,21 @@ export function createLoop({ store, agents, clock, desired, log }: Deps) {
   }
 
   function dispatch(actions: Action[]): void {
-    const byNode = new Map<string, { machines: Desired[]; images: string[] }>();
+    const byNode = new Map<string, ApplyRequest>();
     for (const action of actions) {
       if (action.kind === "append") continue;
       if (action.kind === "sendImage" || action.kind === "commit") {
         agents.moveImage(action);
         continue;
       }
-      const batch = byNode.get(action.node) ?? { machines: [], images: [] };
+      const batch = byNode.get(action.node) ?? { machines: [], volumes: [], removeImages: [] };
       byNode.set(action.node, batch);
-      if (action.kind === "removeImage") batch.images.push(action.rootfs);
+      if (action.kind === "removeImage") batch.removeImages.push(action.rootfs);
       else if (action.kind === "remove") batch.machines.push(absent(action.machine, store.lastSeq));
-      else {
+      else if (action.kind === "applyVolume") {
+        batch.volumes.push(desiredVolume(store.state.volume.get(action.volume)!));
+        sent.set(action.volume, { revision: action.revision, at: clock.now() });
+      } else {
         batch.machines.push(desired(store.state.machine.get(action.machine)!));
         sent.set(action.machine, { revision: action.revision, at: clock.now() });
       }
@@ -90,10 +100,10 @@ export function createLoop({ store, agents, clock, desired, log }: Deps) {
     for (const [node, batch] of byNode)
       store
         .settled()
-        .then(() => agents.apply(node, batch.machines, batch.images))
+        .then(() => agents.apply(node, batch))
         .catch((e) => {
           log(`apply to ${node}: ${toHyperlaneError(e).message}`);
-          for (const m of batch.machines) sent.delete(m.id);
+          for (const { id } of [...batch.machines, ...batch.volumes]) sent.delete(id);
         });
   }
 
@@ -102,7 +112,7 @@ export function createLoop({ store, agents, clock, desired, log }: Deps) {
     const now = clock.now();
     for (const m of store.state.machine.values()) if (m.retryAt !== null) wake = Math.min(wake, Math.max(SETTLE_MS, m.retryAt - now));
     for (const [id, s] of sent) {
-      const m = store.state.machine.get(id);
+      const m = store.state.machine.get(id) ?? store.state.volume.get(id);
       if (!m || (m.observed && m.observed.revision >= s.revision)) sent.delete(id);
       else wake = Math.min(wake, Math.max(SETTLE_MS, s.at + RESEND_MS - now));
     }
@@ -133,6 +143,8 @@ function absent(id: string, revision: number): Desired {
     exposures: [],
     snapshots: [],
     restore: null,
+    mounts: [],
+    networks: [],
     identity: null,
   };
 }

@@ -18,6 +18,7 @@ const status = {
   storage: "sparse" as const,
   runtimes: ["qemu"],
   images: [{ rootfs: FAKE_IMAGE.rootfs, bytes: 1 }],
+  folders: [],
 };
 const seen: Observed = {
   phase: "running",
@@ -33,6 +34,7 @@ const seen: Observed = {
   address4: null,
   accelerator: "tcg",
   snapshots: {},
+  volumes: {},
   restoredEpoch: 0,
 };
 

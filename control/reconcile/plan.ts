@@ -7,10 +7,12 @@ import { restartsAfter, restartsMost } from "#contract/resources/restart.ts";
 import { place, reserve, usageByNode, type Usage } from "#control/schedule/place.ts";
 import { hasEnded } from "#control/model/machine.ts";
 import type { NewEvent, State, StoredMachine } from "#control/model/state.ts";
+import { nodeOfVolumes, planVolumes } from "./plan-volumes.ts";
 
 export type Action =
   | { kind: "append"; event: NewEvent }
   | { kind: "apply"; node: string; machine: string; revision: number }
+  | { kind: "applyVolume"; node: string; volume: string; revision: number }
   | { kind: "remove"; node: string; machine: string }
   | { kind: "removeImage"; node: string; rootfs: string }
   | { kind: "sendImage"; node: string; rootfs: string; digest: string }
@@ -21,7 +23,7 @@ export type World = {
   now: number;
   /** Machines that a node holds and nobody wants there. */
   orphans: readonly { node: string; machine: string }[];
-  /** When a document was last sent, by machine. */
+  /** When a document was last sent, by machine or volume. */
   sent: ReadonlyMap<string, { revision: number; at: number }>;
 };
 
@@ -43,25 +45,28 @@ export function plan(world: World): Action[] {
     const event = m.node === null && !m.destroying ? undefined : next(m, world.now);
     if (event) actions.push({ kind: "append", event });
     else if (m.node === null) {
-      usage ??= usageByNode(world.state.machine.values());
+      usage ??= usageByNode(world.state.machine.values(), world.state.volume.values());
       const placed = placement(m, world, usage);
       if (placed) actions.push({ kind: "append", event: placed });
     }
     if (world.state.snapshotsOf.has(m.id)) actions.push(...snapshots(m, world.state));
-    if (mustHear(m, world)) actions.push({ kind: "apply", node: m.node!, machine: m.id, revision: m.revision });
+    if (m.node !== null && mustHear(m, m.node, world)) actions.push({ kind: "apply", node: m.node, machine: m.id, revision: m.revision });
   }
+  actions.push(...planVolumes(world));
   for (const orphan of world.orphans)
     if (world.state.machine.get(orphan.machine)?.node !== orphan.node) actions.push({ kind: "remove", ...orphan });
   actions.push(...images(world.state));
   return actions;
 }
 
-function fact<T extends NewEvent["type"]>(type: T, subject: string, data: Extract<NewEvent, { type: T }>["data"]): NewEvent {
+export function fact<T extends NewEvent["type"]>(type: T, subject: string, data: Extract<NewEvent, { type: T }>["data"]): NewEvent {
   return { type, subject, actor: "reconcile", data } as NewEvent;
 }
 
 function placement(m: StoredMachine, world: World, usage: Map<string, Usage>): NewEvent | undefined {
-  const placed = place(m.spec, world.state.node.values(), usage);
+  const at = nodeOfVolumes(m, world.state);
+  const nodes = [...world.state.node.values()].filter((n) => at === null || n.id === at);
+  const placed = place(m.spec, nodes, usage);
   if ("reason" in placed) return m.reason === placed.reason ? undefined : fact("v1.MachineUnplaceable", m.id, placed);
   reserve(usage, placed.node, m.spec, placed.slot);
   return fact("v1.MachinePlaced", m.id, placed);
@@ -107,20 +112,23 @@ function giveUpOrRetry(m: StoredMachine, now: number, seen: Observed): NewEvent 
   return fact("v1.MachineFailed", m.id, { reason: `${seen.reason ?? "it ended"}${times}` });
 }
 
-function mustHear(m: StoredMachine, world: World): boolean {
-  if (m.node === null || !world.state.node.get(m.node)?.connected) return false;
-  if (m.observed && m.observed.revision >= m.revision) return false;
-  const sent = world.sent.get(m.id);
-  return !sent || sent.revision < m.revision || world.now - sent.at >= RESEND_MS;
+/** A machine or a volume, by what its node has last said of it. */
+type Owner = { id: string; node: string | null; revision: number; observed: Pick<Observed, "revision" | "snapshots"> | null };
+
+export function mustHear(o: Owner, node: string, world: World): boolean {
+  if (!world.state.node.get(node)?.connected) return false;
+  if (o.observed && o.observed.revision >= o.revision) return false;
+  const sent = world.sent.get(o.id);
+  return !sent || sent.revision < o.revision || world.now - sent.at >= RESEND_MS;
 }
 
-function snapshots(m: StoredMachine, state: State): Action[] {
+export function snapshots(o: Owner, state: State): Action[] {
   const actions: Action[] = [];
-  for (const id of state.snapshotsOf.get(m.id)!) {
+  for (const id of state.snapshotsOf.get(o.id)!) {
     const snapshot = state.snapshot.get(id)!;
-    const seen = m.observed?.snapshots[id];
+    const seen = o.observed?.snapshots[id];
     if (snapshot.state === "creating" && seen) actions.push({ kind: "append", event: fact("v1.SnapshotObserved", id, seen) });
-    const gone = !seen && (m.node === null || (m.observed !== null && m.observed.revision >= m.revision));
+    const gone = !seen && (o.node === null || (o.observed !== null && o.observed.revision >= o.revision));
     if (snapshot.state === "removing" && gone) actions.push({ kind: "append", event: fact("v1.SnapshotRemoved", id, {}) });
   }
   return actions;

@@ -11,19 +11,25 @@ export type Usage = { cpu: number; memoryMib: number; diskMib: number; slots: Se
 export type Placement = { node: string; slot: number } | { reason: string };
 type Placed = { node: string | null; spec: MachineSpec; slot: number };
 
-export function usageByNode(machines: Iterable<Placed>): Map<string, Usage> {
+export function usageByNode(machines: Iterable<Placed>, volumes: Iterable<{ node: string | null; sizeMib: number }>): Map<string, Usage> {
   const usage = new Map<string, Usage>();
   for (const m of machines) if (m.node !== null) reserve(usage, m.node, m.spec, m.slot);
+  for (const { node, sizeMib } of volumes) if (node !== null) of(usage, node).diskMib += sizeMib;
   return usage;
 }
 
-export function reserve(usage: Map<string, Usage>, node: string, spec: MachineSpec, slot: number): void {
+function of(usage: Map<string, Usage>, node: string): Usage {
   const u = usage.get(node) ?? { cpu: 0, memoryMib: 0, diskMib: 0, slots: new Set<number>() };
+  usage.set(node, u);
+  return u;
+}
+
+export function reserve(usage: Map<string, Usage>, node: string, spec: MachineSpec, slot: number): void {
+  const u = of(usage, node);
   u.cpu += spec.cpu;
   u.memoryMib += spec.memoryMib;
   u.diskMib += spec.diskMib;
   u.slots.add(slot);
-  usage.set(node, u);
 }
 
 export function place(spec: MachineSpec, nodes: Iterable<Node>, usage: Map<string, Usage>): Placement {
@@ -49,6 +55,9 @@ export const CPU_OVERCOMMIT = 8;
 export function whyNot(spec: MachineSpec, node: Node, usage: Usage | undefined): string | null {
   const s = node.status;
   if (!node.connected || !s) return "not connected";
+  if (spec.runtime !== null && !s.runtimes.includes(spec.runtime)) return `has no runtime "${spec.runtime}", but ${s.runtimes.join(", ")}`;
+  const folder = spec.mounts.find((m) => m.folder !== null && !isBelow(m.folder, s.folders))?.folder;
+  if (folder !== undefined) return `does not let machines mount ${folder}`;
   const used = usage ?? { cpu: 0, memoryMib: 0, diskMib: 0 };
   if (spec.cpu > s.cpu) return `${spec.cpu} CPU asked, and it has ${s.cpu}`;
   const promised = s.cpu * CPU_OVERCOMMIT;
@@ -59,6 +68,11 @@ export function whyNot(spec: MachineSpec, node: Node, usage: Usage | undefined):
   if (used.diskMib + spec.diskMib > s.diskMib)
     return `${formatMib(spec.diskMib)} disk asked, ${size(s.diskMib - used.diskMib)} of ${formatMib(s.diskMib)} free`;
   return null;
+}
+
+/** By name; the agent looks at what is really there. */
+export function isBelow(path: string, folders: readonly string[]): boolean {
+  return folders.some((f) => path === f || path.startsWith(f === "/" ? f : `${f}/`));
 }
 
 function size(mib: number): string {

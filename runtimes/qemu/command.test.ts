@@ -11,6 +11,12 @@ const spec: VmSpec = {
   initramfs: "/g/initramfs",
   image: "/i/d.erofs",
   disk: "/d/m,x/disk.raw",
+  volumes: [
+    { file: "/d/v,y/disk.raw", readonly: true },
+    { file: null, readonly: false },
+  ],
+  folders: [],
+  mounts: ["c1/data"],
   tap: "hl-abcdefghijkl",
   mac: "52:54:00:00:00:02",
   uid: 900002,
@@ -30,6 +36,11 @@ test("with KVM: the host's CPU, and the one group that may open the device", () 
   const argv = qemuArgv({ ...spec, accelerator: "kvm" }, 104);
   expect(argv).toContain("--groups=104");
   expect([argv[argv.indexOf("-accel") + 1], argv[argv.indexOf("-cpu") + 1]]).toEqual(["kvm", "host"]);
+});
+
+test("folders: virtiofs and RAM that its daemon shares", () => {
+  const argv = qemuArgv({ ...spec, folders: [{ source: "/srv/a", readonly: true }], mounts: ["A1/srv"] }, null);
+  expect(argv.filter((a) => /memory|vhost|folder|force-legacy|VOLUMES/.test(a))).toMatchSnapshot();
 });
 
 test("a machine is found again by its socket, and only in its own node's folder", () => {

@@ -8,6 +8,13 @@ const LOG_PORT = "hyperlane.log";
 export function qmpSocket(runDir: string): string {
   return `${runDir}/qmp.sock`;
 }
+/** What a place for a volume holds while it is free. */
+export function emptyFile(runDir: string): string {
+  return `${runDir}/empty`;
+}
+export function folderSocket(runDir: string, place: number): string {
+  return `${runDir}/folder${place}.sock`;
+}
 export function guestSocket(runDir: string): string {
   return `${runDir}/guest.sock`;
 }
@@ -22,7 +29,7 @@ export function idOfSocket(runRoot: string, argument: string): string | undefine
  * console: the serial port. `quiet` keeps the kernel's banner off it: under emulation each character costs.
  * tsc_early_khz: without it an emulated microvm may never finish calibrating its clock.
  */
-export function kernelCommandLine(spec: Pick<VmSpec, "tscKhz" | "init">): string {
+export function kernelCommandLine(spec: Pick<VmSpec, "tscKhz" | "init" | "mounts">): string {
   return [
     "console=ttyS0",
     "quiet",
@@ -39,6 +46,7 @@ export function kernelCommandLine(spec: Pick<VmSpec, "tscKhz" | "init">): string
     "systemd.show_status=0",
     // The kernel hands what it does not know on to init, as its environment.
     ...(spec.init === null ? [] : [`SYSTEM=${spec.init}`]),
+    ...(spec.mounts.length ? [`VOLUMES=${spec.mounts.join(",")}`] : []),
   ].join(" ");
 }
 
@@ -57,7 +65,7 @@ export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
   const kvm = spec.accelerator === "kvm";
   const options: [string, string][] = [
     ["-name", `guest=${spec.id},process=hl-${spec.name.slice(0, 12)},debug-threads=on`],
-    ["-M", "microvm,acpi=on,rtc=on,pic=off,pit=off,pcie=off,isa-serial=on"],
+    ["-M", `microvm,acpi=on,rtc=on,pic=off,pit=off,pcie=off,isa-serial=on${spec.folders.length ? ",memory-backend=ram" : ""}`],
     // Emulation keeps its translations in a cache that may grow to 1 GiB, which the machine's memory limit would not bear.
     ["-accel", kvm ? "kvm" : "tcg,thread=multi,tb-size=128"],
     ["-cpu", kvm ? "host" : "max"],
@@ -73,6 +81,8 @@ export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
     // The kernel finds them in this order: /dev/vda, /dev/vdb.
     ...disk("image", spec.image, true),
     ...disk("disk", spec.disk, false),
+    ...spec.volumes.flatMap((v, place) => disk(volumeNode(place), v.file ?? emptyFile(spec.runDir), v.readonly)),
+    ...folders(spec),
     ["-netdev", `tap,id=net,ifname=${spec.tap},script=no,downscript=no`],
     ["-device", `virtio-net-device,netdev=net,mac=${spec.mac}`],
     ["-device", "virtio-serial-device,max_ports=4"],
@@ -87,6 +97,39 @@ export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
   // A workload's machine ends with it, so a reset is its end as well: the kernel's, in a panic.
   const reset = spec.init === null ? ["-no-reboot"] : [];
   return [...drop, QEMU, "-nodefaults", "-no-user-config", "-no-shutdown", ...reset, ...options.flat()];
+}
+
+export function volumeNode(place: number): string {
+  return `volume${place}`;
+}
+
+/** virtiofs: its daemon reads and writes the guest's RAM, so that is shared with it; and it speaks no legacy virtio. */
+function folders({ folders: list, memoryMib, runDir }: VmSpec): [string, string][] {
+  if (!list.length) return [];
+  return [
+    ["-object", `memory-backend-memfd,id=ram,size=${memoryMib}M,share=on`],
+    ["-global", "virtio-mmio.force-legacy=false"],
+    ...list.flatMap((_, place): [string, string][] => [
+      ["-chardev", `socket,id=folder${place},path=${escape(folderSocket(runDir, place))}`],
+      ["-device", `vhost-user-fs-device,chardev=folder${place},tag=${String.fromCharCode(65 + place)}`],
+    ]),
+  ];
+}
+
+const VIRTIOFSD = "/usr/lib/qemu/virtiofsd";
+
+/** The daemon that serves a folder to one guest, and ends with it. It shuts itself in the folder before it serves. */
+export function virtiofsdArgv(runDir: string, place: number, source: string): string[] {
+  return [
+    VIRTIOFSD,
+    `--socket-path=${folderSocket(runDir, place)}`,
+    "-o",
+    `source=${source}`,
+    "-o",
+    "sandbox=namespace",
+    "-o",
+    "cache=auto",
+  ];
 }
 
 function disk(id: string, file: string, readonly: boolean): [string, string][] {

@@ -8,7 +8,7 @@ import { runControl, wallClock } from "#control/main.ts";
 import { importRootfs } from "#oci/archive.ts";
 import { createRegistry } from "#oci/client.ts";
 import { createClient, type Client } from "#sdk/client.ts";
-import { createFakeHost, createFakeImages, createFakeLanes, fakeStatus, type FakeHost } from "./host.ts";
+import { createFakeHost, createFakeImages, createFakeLanes, createFakeVolumes, fakeStatus, type FakeHost } from "./host.ts";
 
 export type FakeControl = {
   url: string;
@@ -34,6 +34,7 @@ export async function startFakeControl({
     {
       node: made.node,
       lanes: lanes as never,
+      volumes: createFakeVolumes(host) as never,
       images: createFakeImages(host) as never,
       logsDir: dir,
       workDir: dir,

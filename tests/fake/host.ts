@@ -6,7 +6,8 @@
 import type { Clock } from "#control/reconcile/loop.ts";
 import type { Observed } from "#contract/resources/machine.ts";
 import type { NodeStatus } from "#contract/resources/other.ts";
-import type { Desired } from "#contract/wire/agent.ts";
+import type { VolumeObserved } from "#contract/resources/volume.ts";
+import type { Desired, DesiredVolume } from "#contract/wire/agent.ts";
 
 type Process = { pid: number; epoch: number; cpu: number; memoryMib: number; paused: boolean };
 type FakeRecord = Pick<Observed, "phase" | "epoch" | "exit" | "reason" | "steps" | "snapshots" | "exitCode" | "restoredEpoch"> & {
@@ -15,12 +16,16 @@ type FakeRecord = Pick<Observed, "phase" | "epoch" | "exit" | "reason" | "steps"
   stopping: boolean;
 };
 
+type FakeVolume = { desired: DesiredVolume; snapshots: VolumeObserved["snapshots"]; restoredEpoch: number };
+
 /** What outlives an agent: its records and the machines' processes. */
 export type FakeHost = {
   records: Map<string, FakeRecord>;
   processes: Map<string, Process>;
   ends: Map<string, "powered-off" | "crashed" | "host-rebooted">;
   starts: Map<string, number>;
+  /** Disks of volumes, by id. */
+  volumes: Map<string, FakeVolume>;
   /** File systems of images, by their ids. */
   images: Set<string>;
   nextPid: number;
@@ -33,6 +38,7 @@ export function createFakeHost(): FakeHost {
     processes: new Map(),
     ends: new Map(),
     starts: new Map(),
+    volumes: new Map(),
     images: new Set(),
     nextPid: 1000,
   };
@@ -49,6 +55,7 @@ export function fakeStatus(host: FakeHost, size: { cpu: number; memoryMib: numbe
     storage: "sparse",
     runtimes: ["fake"],
     images: [...host.images].map((rootfs) => ({ rootfs, bytes: 100 * 2 ** 20 })),
+    folders: ["/srv"],
   };
 }
 
@@ -99,6 +106,48 @@ export function createFakeImages(host: FakeHost) {
     },
   };
 }
+
+/** An agent's volumes on that host. */
+export function createFakeVolumes(host: FakeHost) {
+  const listeners = new Set<(id: string) => void>();
+  const removed = new Map<string, VolumeObserved>();
+  const absent = { state: "absent" as const, sizeMib: 0, bytes: 0, reason: null, snapshots: {}, restoredEpoch: 0 };
+  const tell = (id: string): void => listeners.forEach((l) => l(id));
+  return {
+    apply(desired: DesiredVolume): void {
+      const { id, revision, present, snapshots, restore } = desired;
+      const before = host.volumes.get(id);
+      if (revision < (before?.desired ?? removed.get(id) ?? desired).revision) return;
+      if (!present) {
+        host.volumes.delete(id);
+        removed.set(id, { ...absent, revision });
+        return tell(id);
+      }
+      const ready = { state: "ready" as const, bytes: 2 ** 20, reason: null };
+      host.volumes.set(id, {
+        desired,
+        snapshots: Object.fromEntries(snapshots.map((s) => [s, before?.snapshots[s] ?? ready])),
+        restoredEpoch: restore?.epoch ?? 0,
+      });
+      tell(id);
+    },
+    async import(_: string, archive: AsyncIterable<Uint8Array>): Promise<void> {
+      for await (const _ of archive);
+    },
+    observe(id: string): VolumeObserved | undefined {
+      const v = host.volumes.get(id);
+      if (!v) return removed.get(id);
+      const { revision, sizeMib } = v.desired;
+      return { state: "ready", revision, sizeMib, bytes: 2 ** 20, reason: null, snapshots: v.snapshots, restoredEpoch: v.restoredEpoch };
+    },
+    ids: (): string[] => [...host.volumes.keys()],
+    onChange(listener: (id: string) => void): () => void {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+  };
+}
+export type FakeVolumes = ReturnType<typeof createFakeVolumes>;
 
 /** An agent's lanes on that host. stepMs: how long each step takes. */
 export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => number) {
@@ -234,6 +283,7 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
       address4: `10.77.${at >> 8}.${at & 255}`,
       accelerator: r.pid === null ? null : "tcg",
       snapshots: { ...r.snapshots },
+      volumes: Object.fromEntries(r.desired.mounts.flatMap((m) => (m.volume ? [[m.volume, { attached: true, reason: null }]] : []))),
       restoredEpoch: r.restoredEpoch,
     };
   }

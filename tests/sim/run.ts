@@ -3,11 +3,16 @@ import { plan } from "#control/reconcile/plan.ts";
 import { CPU_OVERCOMMIT, usageByNode } from "#control/schedule/place.ts";
 import { KINDS } from "#control/model/state.ts";
 import type { Machine } from "#contract/resources/machine.ts";
+import type { Volume } from "#contract/resources/volume.ts";
+import { usersOf } from "#control/api/volumes.ts";
 import { createWorld, type World } from "./world.ts";
 
 const NAMES = ["api", "web", "db", "flaky-one", "worker", "fail-boot-x", "crash-loop-y"];
+const VOLUMES = ["data", "logs"];
 /** What the users were told last: that is what must be so in the end. */
 type Told = Map<string, { id: string; power: Machine["power"]; cpu: number; snapshots: Set<string> }>;
+/** Of volumes: their size. */
+type ToldVolumes = Map<string, number>;
 
 /** forget: the last machine promised is taken out of the state, to see that this is noticed. */
 export type SimOptions = { steps?: number; faults?: number; crashAt?: { commit: number; after: boolean }; forget?: boolean };
@@ -17,6 +22,7 @@ export type SimResult = { seed: number; problems: string[]; log: string[]; commi
 export async function simulate(seed: number, { steps = 25, faults = 1, crashAt, forget = false }: SimOptions = {}): Promise<SimResult> {
   const w = await createWorld(seed, { faults, ...(crashAt && { crashAt }) });
   const told: Told = new Map();
+  const volumes: ToldVolumes = new Map();
   const busy = new Set<string>();
   try {
     for (let step = 0; step < steps; step++) {
@@ -24,6 +30,11 @@ export async function simulate(seed: number, { steps = 25, faults = 1, crashAt, 
       if (!busy.has(name)) {
         busy.add(name);
         void user(w, told, name).finally(() => busy.delete(name));
+      }
+      const volume = w.random.pick(VOLUMES);
+      if (w.random.chance(0.3) && !busy.has(volume)) {
+        busy.add(volume);
+        void volumeUser(w, volumes, volume).finally(() => busy.delete(volume));
       }
       if (faults > 0 && w.random.chance(0.25 * faults)) w.fault();
       await w.pass(w.random.below(w.random.chance(0.2) ? 6000 : 150));
@@ -35,6 +46,7 @@ export async function simulate(seed: number, { steps = 25, faults = 1, crashAt, 
     if (busy.size) w.problems.push(`never answered: ${[...busy].join(", ")}`);
     if (forget) w.store.state.machine.delete([...told.values()].at(-1)!.id);
     settled(w, told);
+    settledVolumes(w, volumes);
     return { seed, problems: w.problems, log: w.log, commits: w.commits };
   } finally {
     w.close();
@@ -91,10 +103,42 @@ async function user(w: World, told: Told, name: string): Promise<void> {
   }
 }
 
+async function volumeUser(w: World, told: ToldVolumes, name: string): Promise<void> {
+  const at = `/v1/volumes/${name}`;
+  const ask = async (what: string, method: string, path: string, body?: unknown): Promise<Volume | undefined> => {
+    const answer = await w.ask(method, path, body);
+    w.note(`${what} ${name}: ${answer.status} ${answer.status === 200 ? "" : answer.body}`);
+    if (answer.status >= 500) w.problems.push(`${what} ${name}: ${answer.body}`);
+    return answer.status === 200 ? (JSON.parse(answer.body) as Volume) : undefined;
+  };
+  const machine = w.random.pick(NAMES);
+  if (!told.has(name)) {
+    const made = await ask("volume", "POST", "/v1/volumes", { name, sizeMib: 64 });
+    if (made) told.set(name, 64);
+    return;
+  }
+  switch (w.random.below(6)) {
+    case 0:
+      return void (await ask("unmount", "DELETE", `/v1/machines/${machine}/mounts/${name}`));
+    case 1: {
+      const sizeMib = told.get(name)! + 64;
+      if (await ask("resize", "PATCH", at, { sizeMib })) told.set(name, sizeMib);
+      return;
+    }
+    case 2:
+      if (await ask("remove volume", "DELETE", at)) told.delete(name);
+      return;
+    case 3:
+      return void (await ask("snapshot", "POST", `${at}/snapshots`, { name: "kept" }));
+    default:
+      await ask("mount", "POST", `/v1/machines/${machine}/mounts`, { volume: name, path: `/${name}`, readonly: w.random.chance(0.3) });
+  }
+}
+
 /** What holds at any time. */
 function check(w: World): void {
   for (const node of w.store.state.node.values()) {
-    const used = usageByNode(w.store.state.machine.values()).get(node.id);
+    const used = usageByNode(w.store.state.machine.values(), w.store.state.volume.values()).get(node.id);
     if (used && node.status && (used.cpu > node.status.cpu * CPU_OVERCOMMIT || used.memoryMib > node.status.memoryMib))
       w.problems.push(`${node.id} is overcommitted: ${used.cpu} CPU, ${used.memoryMib} MiB`);
   }
@@ -104,9 +148,34 @@ function check(w: World): void {
     if (slots.has(`${m.node} ${m.slot}`)) w.problems.push(`two machines in slot ${m.slot} of ${m.node}`);
     slots.add(`${m.node} ${m.slot}`);
   }
+  for (const [volume, users] of usersOf(w.store.state))
+    if (users.length > 1 && users.some((u) => !u.readonly && !w.store.state.machine.get(w.store.state.names.get(u.machine)!)!.destroying))
+      if (users.filter((u) => !w.store.state.machine.get(w.store.state.names.get(u.machine)!)!.destroying).length > 1)
+        w.problems.push(`${volume} is written to by one and used by others`);
   for (const n of w.all)
     for (const id of n.host.processes.keys())
       if (w.all.some((o) => o !== n && o.host.processes.has(id))) w.problems.push(`${id} runs on two nodes`);
+}
+
+function settledVolumes(w: World, told: ToldVolumes): void {
+  const { state } = w.store;
+  for (const [name, sizeMib] of told) {
+    const v = state.volume.get(state.volumeNames.get(name) ?? "");
+    if (!v || v.sizeMib !== sizeMib) w.problems.push(`the volume ${name} was told to have ${sizeMib} MiB: ${JSON.stringify(v)}`);
+    if (!v || v.node === null) continue;
+    const disk = w.all.find((n) => n.id === v.node)!.host.volumes.get(v.id);
+    if (v.state !== "ready" || disk?.desired.sizeMib !== sizeMib)
+      w.problems.push(`the volume ${name} is ${v.state}: ${JSON.stringify(disk)}`);
+  }
+  for (const v of state.volume.values()) if (!told.has(v.name)) w.problems.push(`the volume ${v.name} is there and nobody was told so`);
+  for (const n of w.all)
+    for (const id of n.host.volumes.keys())
+      if (state.volume.get(id)?.node !== n.id) w.problems.push(`${n.id} holds the volume ${id}, which nobody wants there`);
+  for (const m of state.machine.values())
+    for (const { volume } of m.spec.mounts) {
+      const v = state.volume.get(state.volumeNames.get(volume!) ?? "");
+      if (!v || (m.node !== null && v.node !== m.node)) w.problems.push(`${m.name} on ${m.node} mounts ${volume}, which is on ${v?.node}`);
+    }
 }
 
 /** What holds when the faults are over: desired and observed are one, and the log tells the same story. */

@@ -10,8 +10,17 @@ import { call, type Outgoing } from "#control/api/call.ts";
 import type { Deps } from "#control/api/handler.ts";
 import { hashSecret } from "#control/auth/tokens.ts";
 import { openStore, type Store } from "#control/store/store.ts";
-import type { Desired, Observation } from "#contract/wire/agent.ts";
-import { createFakeHost, createFakeLanes, FAKE_IMAGE, fakeStatus, type FakeHost, type FakeLanes } from "#tests/fake/host.ts";
+import type { ApplyRequest, Observation } from "#contract/wire/agent.ts";
+import {
+  createFakeHost,
+  createFakeLanes,
+  createFakeVolumes,
+  FAKE_IMAGE,
+  fakeStatus,
+  type FakeHost,
+  type FakeLanes,
+  type FakeVolumes,
+} from "#tests/fake/host.ts";
 
 export const SECRET = "hl_simulation";
 const SIZE = { cpu: 6, memoryMib: 4096, diskMib: 100_000 };
@@ -23,6 +32,7 @@ type NodeWorld = {
   id: string;
   host: FakeHost;
   lanes: FakeLanes;
+  volumes: FakeVolumes;
   up: boolean;
   stop: () => void;
   connection: number;
@@ -30,6 +40,10 @@ type NodeWorld = {
   session: Session | undefined;
 };
 export type World = Awaited<ReturnType<typeof createWorld>>;
+
+function idsOf(n: NodeWorld): string[] {
+  return [...n.lanes.ids(), ...n.volumes.ids()];
+}
 
 export function randomFrom(seed: number) {
   let a = seed >>> 0;
@@ -99,7 +113,7 @@ export async function createWorld(
       store,
       clock,
       identityOf: () => ({ hostKey: "", hostCertificate: "", userCa: "", principals: [] }),
-      apply: (node, machines, images) => send(mine, node, machines, images),
+      apply: (node, request) => send(mine, node, request),
       moveImage: (move) => void (move.kind === "sendImage" && sendImage(move.node, move.rootfs)),
       log(line) {
         if (/invariant|cannot go|BUG|TypeError/.test(line)) problems.push(line);
@@ -170,7 +184,17 @@ export async function createWorld(
 
   const all: NodeWorld[] = Array.from({ length: nodes }, (_, i) => {
     const host = createFakeHost();
-    return { id: `n-${i}`, host, lanes: undefined as never, up: true, stop: () => {}, connection: 0, sequence: 0, session: undefined };
+    return {
+      id: `n-${i}`,
+      host,
+      lanes: undefined as never,
+      volumes: undefined as never,
+      up: true,
+      stop: () => {},
+      connection: 0,
+      sequence: 0,
+      session: undefined,
+    };
   });
   for (const n of all) startAgent(n);
 
@@ -178,7 +202,9 @@ export async function createWorld(
     n.lanes?.close();
     n.stop();
     n.lanes = createFakeLanes(n.host, clock, () => 5 + random.below(60));
-    n.stop = n.lanes.onChange((id) => report(n, false, [id]));
+    n.volumes = createFakeVolumes(n.host);
+    const stops = [n.lanes.onChange((id) => report(n, false, [id])), n.volumes.onChange((id) => report(n, false, [id]))];
+    n.stop = () => stops.forEach((stop) => stop());
     connect(n);
   }
 
@@ -188,7 +214,7 @@ export async function createWorld(
     n.session = alive ? core.session(n.id) : undefined;
     const beat = (): void => {
       if (connection !== n.connection) return;
-      report(n, true, n.lanes.ids());
+      report(n, true, idsOf(n));
       after(HEARTBEAT_MS, beat);
     };
     if (n.up) beat();
@@ -208,8 +234,12 @@ export async function createWorld(
       const observed = n.lanes.observe(id);
       return observed ? [{ id, observed: structuredClone(observed) }] : [];
     });
+    const volumes = ids.flatMap((id) => {
+      const observed = n.volumes.observe(id);
+      return observed ? [{ id, observed: structuredClone(observed) }] : [];
+    });
     const session = n.session;
-    const observation: Observation = { sequence: ++n.sequence, status: full ? fakeStatus(n.host, SIZE) : null, full, machines };
+    const observation: Observation = { sequence: ++n.sequence, status: full ? fakeStatus(n.host, SIZE) : null, full, machines, volumes };
     const to = generation;
     deliver(() => {
       // A connection ends with the process it was made to.
@@ -217,22 +247,23 @@ export async function createWorld(
     });
   }
 
-  async function send(from: number, node: string, machines: Desired[], images: string[]): Promise<void> {
+  async function send(from: number, node: string, request: ApplyRequest): Promise<void> {
     const n = all.find((x) => x.id === node)!;
-    const message = structuredClone(machines);
+    const message = structuredClone(request);
     // What has crashed sends nothing any more.
     if (from !== generation) return;
     if (!n.up) throw new Error("not connected");
     deliver(() => {
       if (!n.up || (from !== generation && random.chance(0.5))) return;
-      for (const m of message) n.lanes.apply(m);
-      for (const image of images) n.host.images.delete(image);
+      for (const v of message.volumes) n.volumes.apply(v);
+      for (const m of message.machines) n.lanes.apply(m);
+      for (const image of message.removeImages) n.host.images.delete(image);
     });
   }
 
   function sendImage(node: string, rootfs: string): void {
     const n = all.find((x) => x.id === node)!;
-    if (n.up) deliver(() => n.up && (n.host.images.add(rootfs), report(n, true, n.lanes.ids())));
+    if (n.up) deliver(() => n.up && (n.host.images.add(rootfs), report(n, true, idsOf(n))));
   }
 
   function cut(n: NodeWorld): void {

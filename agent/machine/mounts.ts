@@ -1,0 +1,163 @@
+/**
+ * What a lane does with a machine's mounts. A machine is born with places for volumes: one for each it starts with, and
+ * a few to spare, so that a volume to write to can come while it runs. The record says what is in which place.
+ */
+import { statSync } from "node:fs";
+import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
+import type { Observed } from "#contract/resources/machine.ts";
+import type { Desired } from "#contract/wire/agent.ts";
+import { volumeRecords } from "#contract/wire/config.ts";
+import { F } from "#contract/wire/frames.ts";
+import type { Channel } from "#agent/guest/channel.ts";
+import type { Folders } from "#agent/host/folders.ts";
+import type { Volumes } from "#agent/storage/volumes.ts";
+import type { Vm, VmSpec } from "#runtimes/runtime.ts";
+import type { Record } from "./record.ts";
+
+const SPARE = 3;
+const GUEST_MS = 20_000;
+const EBUSY = 16;
+
+type Deps = { record: Record; volumes: Volumes; folders: Folders; save(): void };
+type Place = Record["places"][number];
+type Asked = Desired["mounts"][number];
+
+/** Lends what the machine starts with. Undone by releaseMounts. */
+export async function lendMounts(deps: Deps, uid: number, signal: AbortSignal): Promise<Pick<VmSpec, "volumes" | "folders" | "mounts">> {
+  const { record, volumes, folders, save } = deps;
+  const { id, mounts } = record.desired;
+  record.places = [];
+  record.folders = [];
+  const files: VmSpec["volumes"] = [];
+  const sources: VmSpec["folders"] = [];
+  for (const { volume, folder, path, readonly } of mounts) {
+    if (volume !== null) {
+      files.push({ file: await volumes.lend(volume, id, uid, readonly, signal), readonly });
+      record.places.push({ volume, path, readonly, sizeMib: volumes.sizeMib(volume) });
+    } else if (folder !== null) {
+      sources.push({ source: await folders.open(id, sources.length, folder, readonly), readonly });
+      record.folders.push({ path, readonly });
+    }
+    save();
+  }
+  for (let i = 0; i < SPARE; i++) {
+    files.push({ file: null, readonly: false });
+    record.places.push({ volume: null, path: "", readonly: false, sizeMib: 0 });
+  }
+  return { volumes: files, folders: sources, mounts: mountTexts(record) };
+}
+
+export async function releaseMounts({ record, volumes, folders }: Deps): Promise<void> {
+  for (const { volume } of record.places) if (volume !== null) volumes.takeBack(volume, record.desired.id);
+  if (record.folders.length) await folders.close(record.desired.id);
+  record.places = [];
+  record.folders = [];
+}
+
+/** What init is told, as guest/volume.c reads it: folders first. */
+export function mountTexts({ places, folders }: Pick<Record, "places" | "folders">): string[] {
+  return [
+    ...folders.map(({ path, readonly }, i) => `${String.fromCharCode(65 + i)}${readonly ? 1 : 0}${path}`),
+    ...places.flatMap((place, i) => (place.volume === null ? [] : [textOf(place, i)])),
+  ];
+}
+
+/** A volume that is to be written to is filled with what the image has there, as long as it is empty. */
+function textOf({ path, readonly }: Place, i: number): string {
+  return `${String.fromCharCode(99 + i)}${readonly ? 1 : 2}${path}`;
+}
+
+/** Brings a running machine's volumes to what is asked for, as far as that can be while it runs; false: some are to be tried again. */
+export async function convergeMounts(deps: Deps, vm: Vm, channel: Channel, uid: number, signal: AbortSignal): Promise<boolean> {
+  const { record } = deps;
+  const before = JSON.stringify([record.places, record.mountReasons]);
+  const reasons: Record["mountReasons"] = {};
+  const attempt = async (volume: string, work: () => Promise<void>): Promise<void> =>
+    work().catch((thrown) => {
+      signal.throwIfAborted();
+      reasons[volume] = toHyperlaneError(thrown).message;
+    });
+  for (const [i, place] of record.places.entries()) {
+    const { volume } = place;
+    if (volume === null) continue;
+    if (!record.desired.mounts.some((m) => isIn(m, place))) await attempt(volume, () => detach(deps, vm, channel, i));
+    else if (deps.volumes.sizeMib(volume) > place.sizeMib) await attempt(volume, () => grow(deps, vm, channel, i));
+  }
+  for (const asked of record.desired.mounts) {
+    const { volume } = asked;
+    if (volume === null || record.places.some((place) => isIn(asked, place))) continue;
+    await attempt(volume, () => attach(deps, vm, channel, { ...asked, volume }, uid, signal));
+  }
+  record.mountReasons = reasons;
+  if (JSON.stringify([record.places, reasons]) !== before) deps.save();
+  return Object.keys(reasons).length === 0;
+}
+
+function isIn(asked: Asked, place: Place): boolean {
+  return place.volume === asked.volume && place.path === asked.path && place.readonly === asked.readonly;
+}
+
+async function attach(
+  { record, volumes, save }: Deps,
+  vm: Vm,
+  channel: Channel,
+  { volume, path, readonly }: Asked & { volume: string },
+  uid: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const { id, name } = record.desired;
+  const at = record.places.findIndex((p) => p.volume === null && !p.readonly);
+  if (readonly || at < 0)
+    throw new HyperlaneError(
+      "STATE",
+      `${readonly ? "A volume to be read only" : `A ${SPARE + 1}th volume that comes while the machine runs`} is there after the next start: vps restart ${name}`,
+    );
+  const file = await volumes.lend(volume, id, uid, false, signal);
+  record.places[at] = { volume, path, readonly, sizeMib: statSync(file).size / 2 ** 20 };
+  save();
+  try {
+    await vm.insertVolume(at, file);
+    await channel.ask(F.CONFIG, volumeRecords({ mounts: [textOf(record.places[at], at)], unmounts: [] }), GUEST_MS);
+  } catch (thrown) {
+    await vm.removeVolume(at, readonly).catch(() => {});
+    record.places[at] = { volume: null, path: "", readonly: false, sizeMib: 0 };
+    volumes.takeBack(volume, id);
+    save();
+    throw thrown;
+  }
+}
+
+async function detach({ record, volumes, save }: Deps, vm: Vm, channel: Channel, at: number): Promise<void> {
+  const place = record.places[at]!;
+  await channel
+    .ask(F.CONFIG, volumeRecords({ mounts: [], unmounts: [textOf(place, at)] }), GUEST_MS)
+    .catch((thrown: { errno?: number }) => {
+      if (thrown.errno !== EBUSY) throw thrown;
+      throw new HyperlaneError("STATE", `Something in the machine uses ${place.path}: end it, or vps stop ${record.desired.name}`);
+    });
+  await vm.removeVolume(at, place.readonly);
+  const volume = place.volume!;
+  // A place that can only be read has told its guest a size for life.
+  record.places[at] = { volume: null, path: "", readonly: place.readonly, sizeMib: 0 };
+  volumes.takeBack(volume, record.desired.id);
+  save();
+}
+
+async function grow({ record, volumes, save }: Deps, vm: Vm, channel: Channel, at: number): Promise<void> {
+  const place = record.places[at]!;
+  const sizeMib = volumes.sizeMib(place.volume!);
+  if (!place.readonly) {
+    await vm.growVolume(at, sizeMib * 2 ** 20);
+    await channel.ask(F.CONFIG, volumeRecords({ mounts: [textOf(place, at)], unmounts: [] }), GUEST_MS);
+  }
+  record.places[at] = { ...place, sizeMib };
+  save();
+}
+
+/** By volume: those it has, and those it should have. */
+export function observedVolumes({ places, mountReasons, desired }: Record): Observed["volumes"] {
+  const seen: Observed["volumes"] = {};
+  for (const { volume } of desired.mounts) if (volume !== null) seen[volume] = { attached: false, reason: mountReasons[volume] ?? null };
+  for (const { volume } of places) if (volume !== null) seen[volume] = { attached: true, reason: mountReasons[volume] ?? null };
+  return seen;
+}
