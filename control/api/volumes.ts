@@ -79,10 +79,11 @@ export const volumeHandlers: Pick<Handlers, Names> = {
         throw new HyperlaneError("TOO_LARGE", `"${machine.name}" has ${MOUNTS_MAX} mounts already, which is the most.`);
       checkMounts(store.state, [...mounts, body], machine);
     }
-    return {
-      events: there ? [] : [{ type: "v1.MachineMounted", subject: machine.id, actor: token.id, data: body }],
-      result: () => view(store.state.machine.get(machine.id)!),
-    };
+    const events: NewEvent[] = there ? [] : [{ type: "v1.MachineMounted", subject: machine.id, actor: token.id, data: body }];
+    const volume = body.volume === null ? undefined : volumeOf(store.state, { volume: body.volume });
+    if (volume?.node === null && machine.node !== null)
+      events.push({ type: "v1.VolumePlaced", subject: volume.id, actor: token.id, data: { node: machine.node } });
+    return { events, result: () => view(store.state.machine.get(machine.id)!) };
   },
   unmountVolume({ store }, { params, token }) {
     const machine = machineOf(store.state, params);

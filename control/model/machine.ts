@@ -5,7 +5,8 @@ import type { MachineImage } from "#contract/resources/image.ts";
 import type { Membership } from "#contract/resources/network.ts";
 import type { Mount } from "#contract/resources/volume.ts";
 import { invariant } from "#contract/errors.ts";
-import { forgetSnapshots, type Reducers, type State, type StoredMachine, type Touched } from "./state.ts";
+import { forgetSnapshots } from "./snapshots-of.ts";
+import type { Reducers, State, StoredMachine, Touched } from "./state.ts";
 
 export type MachineEvents = {
   "v1.MachineRequested": { name: string; labels: Record<string, string>; spec: MachineSpec; image: MachineImage; exposures: Exposure[] };

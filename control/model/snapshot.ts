@@ -1,6 +1,7 @@
 /** Events of snapshots, of machines and of volumes. */
 import { invariant } from "#contract/errors.ts";
-import { linkSnapshot, type Reducers, type State, type Touched } from "./state.ts";
+import { linkSnapshot } from "./snapshots-of.ts";
+import type { Reducers, State, Touched } from "./state.ts";
 
 export type SnapshotEvents = {
   "v1.SnapshotRequested": { name: string; of: string };

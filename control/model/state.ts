@@ -11,6 +11,7 @@ import { invariant } from "#contract/errors.ts";
 import { imageReducers, type ImageEvents } from "./image.ts";
 import { machineReducers, type MachineEvents } from "./machine.ts";
 import { networkReducers, type NetworkEvents } from "./network.ts";
+import { linkSnapshot } from "./snapshots-of.ts";
 import { nodeReducers, tokenReducers, type NodeEvents, type TokenEvents } from "./node.ts";
 import { snapshotReducers, type SnapshotEvents } from "./snapshot.ts";
 import { volumeReducers, type VolumeEvents } from "./volume.ts";
@@ -94,19 +95,6 @@ export function load(state: State, kind: Kind, id: string, doc: unknown): void {
 
 export function imageNamed(state: State, name: string): Image | undefined {
   return [...state.image.values()].find((i) => i.name === name);
-}
-
-export function linkSnapshot(state: State, snapshot: Snapshot): void {
-  const ids = state.snapshotsOf.get(snapshot.of) ?? new Set();
-  state.snapshotsOf.set(snapshot.of, ids.add(snapshot.id));
-}
-
-/** With their owner, its snapshots go. */
-export function forgetSnapshots(state: State, of: string): Touched {
-  const ids = [...(state.snapshotsOf.get(of) ?? [])];
-  for (const id of ids) state.snapshot.delete(id);
-  state.snapshotsOf.delete(of);
-  return ids.map((id) => ["snapshot", id] as const) as Touched;
 }
 
 /** By name first, since a name is what people type; an id is never a valid name's equal ("m-..." is, so names win). */

@@ -1,7 +1,8 @@
 /** Events of volumes, and what they make of one. Only an observation makes a volume ready. */
 import { invariant } from "#contract/errors.ts";
 import type { VolumeObserved } from "#contract/resources/volume.ts";
-import { forgetSnapshots, type Reducers, type State, type StoredVolume, type Touched } from "./state.ts";
+import { forgetSnapshots } from "./snapshots-of.ts";
+import type { Reducers, State, StoredVolume, Touched } from "./state.ts";
 
 export type VolumeEvents = {
   "v1.VolumeRequested": { name: string; sizeMib: number; labels: Record<string, string> };

@@ -7,7 +7,7 @@ import { restartsAfter, restartsMost } from "#contract/resources/restart.ts";
 import { place, reserve, usageByNode, type Usage } from "#control/schedule/place.ts";
 import { hasEnded } from "#control/model/machine.ts";
 import type { NewEvent, State, StoredMachine } from "#control/model/state.ts";
-import { nodeOfVolumes, planVolumes } from "./plan-volumes.ts";
+import { nodesOfVolumes, planVolumes } from "./plan-volumes.ts";
 
 export type Action =
   | { kind: "append"; event: NewEvent }
@@ -41,13 +41,13 @@ export function backoffMs(attempt: number): number {
 export function plan(world: World): Action[] {
   const actions: Action[] = [];
   let usage: Map<string, Usage> | undefined;
+  const placedVolumes = new Map<string, string>();
   for (const m of world.state.machine.values()) {
     const event = m.node === null && !m.destroying ? undefined : next(m, world.now);
     if (event) actions.push({ kind: "append", event });
     else if (m.node === null) {
       usage ??= usageByNode(world.state.machine.values(), world.state.volume.values());
-      const placed = placement(m, world, usage);
-      if (placed) actions.push({ kind: "append", event: placed });
+      for (const fact of placement(m, world, usage, placedVolumes)) actions.push({ kind: "append", event: fact });
     }
     if (world.state.snapshotsOf.has(m.id)) actions.push(...snapshots(m, world.state));
     if (m.node !== null && mustHear(m, m.node, world)) actions.push({ kind: "apply", node: m.node, machine: m.id, revision: m.revision });
@@ -63,13 +63,21 @@ export function fact<T extends NewEvent["type"]>(type: T, subject: string, data:
   return { type, subject, actor: "reconcile", data } as NewEvent;
 }
 
-function placement(m: StoredMachine, world: World, usage: Map<string, Usage>): NewEvent | undefined {
-  const at = nodeOfVolumes(m, world.state);
-  const nodes = [...world.state.node.values()].filter((n) => at === null || n.id === at);
-  const placed = place(m.spec, nodes, usage);
-  if ("reason" in placed) return m.reason === placed.reason ? undefined : fact("v1.MachineUnplaceable", m.id, placed);
-  reserve(usage, placed.node, m.spec, placed.slot);
-  return fact("v1.MachinePlaced", m.id, placed);
+/** Of a machine, and with it of those of its volumes that are nowhere yet. placed: volumes, by id. */
+function placement(m: StoredMachine, world: World, usage: Map<string, Usage>, placed: Map<string, string>): NewEvent[] {
+  const volumes = nodesOfVolumes(m, world.state, placed);
+  const at = new Set([...volumes.values()].filter((node) => node !== null));
+  const nodes = [...world.state.node.values()].filter((n) => !at.size || at.has(n.id));
+  const found = at.size > 1 ? { reason: "Its volumes are on different nodes." } : place(m.spec, nodes, usage);
+  if ("reason" in found) return m.reason === found.reason ? [] : [fact("v1.MachineUnplaceable", m.id, found)];
+  reserve(usage, found.node, m.spec, found.slot);
+  const events = [fact("v1.MachinePlaced", m.id, found)];
+  for (const [volume, node] of volumes) {
+    if (node !== null) continue;
+    placed.set(volume, found.node);
+    events.push(fact("v1.VolumePlaced", volume, { node: found.node }));
+  }
+  return events;
 }
 
 /** The fact that follows from what was last observed, if any. */
