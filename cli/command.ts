@@ -21,7 +21,7 @@ export type Command = {
   /** How many words it takes, at least and at most. */
   args: [number, number];
   /** What its words name, for completion. */
-  complete?: "machine" | "image";
+  complete?: "machine" | "image" | "volume" | "network";
   /** What follows its first word is a command of the user's, with or without `--` before it. */
   trailing?: true;
   run(context: Context): Promise<number | void>;

@@ -20,6 +20,8 @@ const ALIASES: Record<string, string> = {
   save: "image save",
   load: "image load",
   "image ls": "image list",
+  "volume ls": "volume list",
+  "network ls": "network list",
   "snapshot ls": "snapshot list",
   "node ls": "node list",
   "token ls": "token list",

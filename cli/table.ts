@@ -1,7 +1,11 @@
 /** All commands, in the order of the overview. `load` keeps start-up free of what is not used. */
 import type { Command } from "#cli/command.ts";
 
-type Row = { group: "Machines" | "Inside" | "Disks and images" | "System"; summary: string; load: () => Promise<Command> };
+type Row = {
+  group: "Machines" | "Inside" | "Disks and images" | "Volumes and networks" | "System";
+  summary: string;
+  load: () => Promise<Command>;
+};
 const docker = (name: string) => () =>
   import("./commands/ps.ts").then((m) => [m.ps, m.port, m.wait, m.kill, m.rename, m.inspect].find((c) => c.name === name)!);
 const images = (name: string) => () =>
@@ -12,6 +16,26 @@ const archives = (name: string) => () =>
   import("./commands/archives.ts").then((m) => [m.imageSave, m.imageLoad, m.imageImport].find((c) => c.name === name)!);
 const tidying = (name: string) => () =>
   import("./commands/images.ts").then((m) => [m.imageInspect, m.imageHistory, m.imageRm, m.imagePrune].find((c) => c.name === name)!);
+const volumes = (name: string) => () =>
+  import("./commands/volumes.ts").then((m) =>
+    [
+      m.volumeCreate,
+      m.volumeList,
+      m.volumeInspect,
+      m.volumeRm,
+      m.volumePrune,
+      m.volumeResize,
+      m.volumeImport,
+      m.volumeAttach,
+      m.volumeDetach,
+    ].find((c) => c.name === name)!,
+  );
+const networks = (name: string) => () =>
+  import("./commands/networks.ts").then((m) =>
+    [m.networkCreate, m.networkList, m.networkInspect, m.networkRm, m.networkPrune, m.networkConnect, m.networkDisconnect].find(
+      (c) => c.name === name,
+    )!,
+  );
 const machines = (name: string) => () =>
   import("./commands/machines.ts").then((m) => [m.list, m.show, m.scale, m.destroy, ...m.powerCommands].find((c) => c.name === name)!);
 
@@ -50,6 +74,7 @@ export const COMMANDS = {
   exec: { group: "Inside", summary: "Run a command without the network", load: () => import("./commands/exec.ts").then((m) => m.exec) },
   cp: { group: "Inside", summary: "Copy files in or out", load: () => import("./commands/cp.ts").then((m) => m.cp) },
   attach: { group: "Inside", summary: "A workload's output and stdin", load: () => import("./commands/stats.ts").then((m) => m.attach) },
+  top: { group: "Inside", summary: "What runs in a machine", load: () => import("./commands/top.ts").then((m) => m.top) },
   stats: { group: "Inside", summary: "CPU, RAM, network and disk in use", load: () => import("./commands/stats.ts").then((m) => m.stats) },
   inspect: { group: "Inside", summary: "Everything about machines or images, as JSON", load: docker("inspect") },
   logs: { group: "Inside", summary: "What a machine prints", load: () => import("./commands/logs.ts").then((m) => m.logs) },
@@ -96,6 +121,26 @@ export const COMMANDS = {
   "image import": { group: "Disks and images", summary: "Make an image from a root file system", load: archives("image import") },
   "image rm": { group: "Disks and images", summary: "Remove images", load: tidying("image rm") },
   "image prune": { group: "Disks and images", summary: "Remove every image that no machine uses", load: tidying("image prune") },
+  "volume create": { group: "Volumes and networks", summary: "Make a volume", load: volumes("volume create") },
+  "volume list": { group: "Volumes and networks", summary: "List volumes", load: volumes("volume list") },
+  "volume inspect": { group: "Volumes and networks", summary: "Everything about volumes, as JSON", load: volumes("volume inspect") },
+  "volume attach": { group: "Volumes and networks", summary: "Mount a volume in a machine", load: volumes("volume attach") },
+  "volume detach": { group: "Volumes and networks", summary: "Take a volume away from a machine", load: volumes("volume detach") },
+  "volume resize": { group: "Volumes and networks", summary: "Make a volume larger", load: volumes("volume resize") },
+  "volume import": { group: "Volumes and networks", summary: "Replace what a volume holds by an archive", load: volumes("volume import") },
+  "volume rm": { group: "Volumes and networks", summary: "Remove volumes", load: volumes("volume rm") },
+  "volume prune": { group: "Volumes and networks", summary: "Remove every volume that no machine uses", load: volumes("volume prune") },
+  "network create": { group: "Volumes and networks", summary: "Make a network", load: networks("network create") },
+  "network list": { group: "Volumes and networks", summary: "List networks and who is in them", load: networks("network list") },
+  "network inspect": { group: "Volumes and networks", summary: "Everything about networks, as JSON", load: networks("network inspect") },
+  "network connect": { group: "Volumes and networks", summary: "Bring a machine into a network", load: networks("network connect") },
+  "network disconnect": { group: "Volumes and networks", summary: "Take a machine out of a network", load: networks("network disconnect") },
+  "network rm": { group: "Volumes and networks", summary: "Remove networks", load: networks("network rm") },
+  "network prune": {
+    group: "Volumes and networks",
+    summary: "Remove every network that no machine is in",
+    load: networks("network prune"),
+  },
   events: { group: "System", summary: "What happened", load: () => import("./commands/events.ts").then((m) => m.events) },
   "node list": {
     group: "System",

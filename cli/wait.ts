@@ -42,7 +42,7 @@ export async function waitFor(client: Client, id: string, out: Output, done: (ma
       last = await client.getMachine({ params: { machine: id } });
       if (done(last)) return last;
       if (last.state === "failed" && !last.destroying)
-        throw new HyperlaneError("FAILED", `"${last.name}" failed: ${last.reason ?? "no reason was given"}.`, {
+        throw new HyperlaneError("FAILED", `"${last.name}" failed: ${last.reason?.replace(/\.$/, "") ?? "no reason was given"}.`, {
           hint: `\`vps logs ${last.name}\` shows its console; \`vps start ${last.name}\` tries again.`,
         });
       const waited = Date.now() - started;
@@ -66,6 +66,11 @@ export async function waitFor(client: Client, id: string, out: Output, done: (ma
     process.off("SIGINT", leave);
     stream.close();
   }
+}
+
+/** Its node knows what was asked for then, or it is on none yet. */
+export function hasHeard(m: Machine, asked: Machine): boolean {
+  return m.node === null || (m.observed?.revision ?? 0) >= asked.revision;
 }
 
 /** What goes on with it, in a word: its state, or more nearly what its node is doing. */

@@ -80,6 +80,9 @@ export function overlaps4(a: string, b: string): boolean {
 /** "H" on top, so that other software's marks are not met. */
 const MARK = 0x48000000;
 const NOBODY = 0x48ffffff;
+/** On its way to a published port, or back: where br_netfilter is loaded, the bridge itself passes that on. By it also
+ * a machine that asks a port of the host is known to have asked, so that what it asked answers through the host. */
+const PUBLISHED = 0x48fffffe;
 
 /**
  * Who hears whom. Machines that are in the same networks make a group, and a packet carries the group of its sender as
@@ -105,13 +108,16 @@ function set(name: string, type: string, elements: string[]): string {
 }
 
 /**
+ * The inet rules see what the host routes, and, where br_netfilter is loaded (Docker does), what the bridge passes on as well;
+ * what is never routed is the bridge rules' business alone.
  * The whole ruleset, applied as one transaction that replaces the last. Only tables named hyperlane are touched,
  * so other software's rules stay as they are.
  */
 export function renderRules(network: NodeNetwork, machines: readonly MachineNetwork[]): string {
   const { bridge, subnet4, prefix6, uplink } = network;
   const out = uplink === null ? `oifname != "${bridge}"` : `oifname "${uplink}"`;
-  const forwards = machines.flatMap((m) => m.exposures.map((e) => ({ ...e, ...addressesOf(network, m) })));
+  const reachable = machines.filter((m) => m.networks.length);
+  const forwards = reachable.flatMap((m) => m.exposures.map((e) => ({ ...e, ...addressesOf(network, m) })));
   const dnat = forwards.flatMap((f) => {
     const at = f.hostIp === null ? "fib daddr type local" : `${f.hostIp.includes(":") ? "ip6" : "ip"} daddr ${f.hostIp}`;
     const by4 = `    ${at} ${f.protocol} dport ${f.hostPort} meta nfproto ipv4 dnat ip to ${f.address4}:${f.port}`;
@@ -155,6 +161,10 @@ ${set(
     type nat hook prerouting priority dstnat; policy accept;
 ${dnat.join("\n")}
   }
+  chain published {
+    type filter hook prerouting priority -90; policy accept;
+    iifname "${bridge}" ct status dnat meta mark set ${hex(PUBLISHED)}
+  }
   chain output {
     type nat hook output priority -100; policy accept;
 ${dnat.join("\n")}
@@ -164,7 +174,7 @@ ${dnat.join("\n")}
     ip saddr ${subnet4} ${out} masquerade
     ip6 saddr ${prefix6}::/64 ${out} masquerade
     ip saddr 127.0.0.0/8 oifname "${bridge}" masquerade
-    ct status dnat iifname "${bridge}" oifname "${bridge}" masquerade
+    meta mark ${hex(PUBLISHED)} oifname "${bridge}" masquerade
   }
   chain forward {
     type filter hook forward priority filter; policy accept;
@@ -173,6 +183,8 @@ ${dnat.join("\n")}
     oifname "${bridge}" ct status dnat accept
     iifname "${bridge}" oifname "${bridge}" meta mark . ip daddr @heard4 accept
     iifname "${bridge}" oifname "${bridge}" meta mark . ip6 daddr @heard6 accept
+    iifname "${bridge}" oifname "${bridge}" ip daddr { 224.0.0.0/4, 255.255.255.255 } accept
+    iifname "${bridge}" oifname "${bridge}" ip6 daddr { ff00::/8, fe80::/10 } accept
     oifname "${bridge}" drop
     iifname "${bridge}" ct state established,related accept
     iifname "${bridge}" meta mark { ${none(inside)} } drop
@@ -202,6 +214,7 @@ ${guards.join("\n")}
   }
   chain forward {
     type filter hook forward priority filter; policy accept;
+    meta mark ${hex(PUBLISHED)} accept
     iifname "hl-*" oifname "hl-*" meta mark . oifname != @heard drop
   }
 }

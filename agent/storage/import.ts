@@ -25,11 +25,7 @@ export async function importArchive(
   mkdirSync(mounted, { recursive: true, mode: 0o700 });
   await run(["mount", "-t", "ext4", "-o", "loop,nosuid,nodev,noexec", next, mounted]);
   const unmount = async (): Promise<void> => void (await run(["umount", mounted]));
-  const unpacking = unpack(mounted, archive);
-  await unpacking.then(unmount, async (thrown) => {
-    await unmount();
-    throw thrown;
-  });
+  await unpack(mounted, archive).finally(unmount);
   await run(["sync", "--", next]);
   renameSync(next, path);
 }
@@ -40,12 +36,15 @@ async function unpack(into: string, archive: AsyncIterable<Uint8Array>): Promise
   try {
     const { ended, stderr } = await runFed(["tar", "-x", "-f", "-", "-C", into, ...attributes], await unpacked(archive), out);
     if (ended === "exit 0") return;
-    const why = stderr.trim().split("\n").slice(-2).join("; ");
-    if (/No space left/.test(stderr))
+    const why = stderr.trim().split("\n").slice(0, 2).join("; ");
+    if (/No space left|Wrote only/.test(stderr))
       throw new HyperlaneError("NO_SPACE", "The archive holds more than the volume has room for.", {
         hint: "Make the volume larger: --size",
       });
     throw new HyperlaneError("INVALID", `The archive cannot be unpacked: ${why || ended}`);
+  } catch (thrown) {
+    if (thrown instanceof HyperlaneError) throw thrown;
+    throw new HyperlaneError("INVALID", `The archive cannot be unpacked: ${(thrown as Error).message}`, { cause: thrown });
   } finally {
     closeSync(out);
   }

@@ -7,6 +7,7 @@ import { imageName } from "#contract/resources/image.ts";
 import type { Command, Context } from "#cli/command.ts";
 import { JSON_FLAG } from "#cli/command.ts";
 import { parseDuration } from "#cli/duration.ts";
+import { ensureVolumes, MOUNT_FLAGS, placing } from "#cli/mounts.ts";
 import { follow } from "#cli/session.ts";
 import { transferImage } from "#cli/transfer.ts";
 import { waitFor } from "#cli/wait.ts";
@@ -20,7 +21,8 @@ export const run: Command = {
     "vps run --rm busybox echo hello",
     "vps run -d --name web -p 8080:80 nginx",
     "vps run -it --rm python:3 python",
-    "vps run -d --restart always -e POSTGRES_PASSWORD=x -m 1G postgres:16",
+    "vps run -d --restart always -e POSTGRES_PASSWORD=x -m 1G -v data:/var/lib/postgresql/data postgres:16",
+    "vps run -d --network back --network-alias cache redis",
   ],
   args: [1, 1],
   trailing: true,
@@ -57,6 +59,7 @@ export const run: Command = {
     cpus: { type: "string", value: "N", help: "Virtual CPUs (1)" },
     memory: { type: "string", short: "m", value: "SIZE", help: "Memory, like 512M or 8G (512M)" },
     disk: { type: "string", value: "SIZE", help: "Size of its writable disk (10G)" },
+    ...MOUNT_FLAGS,
     pull: { type: "string", value: "WHEN", help: "missing (the default), always, never" },
     platform: { type: "string", value: "OS/ARCH", help: "Of the image (linux/amd64)" },
     insecure: { type: "boolean", help: "Allow a registry without TLS" },
@@ -80,6 +83,7 @@ export const run: Command = {
       tty,
       stdin: interactive,
       ...numbers(flags),
+      ...placing(flags),
       healthcheck: healthcheck(flags),
       ...(entrypoint && { entrypoint }),
       ...(rest.length && { cmd: rest }),
@@ -92,6 +96,7 @@ export const run: Command = {
       throw new HyperlaneError("USAGE", "--rm and --restart exclude each other.", { hint: "Leave one of them out." });
     const exposures = list(flags.publish).map(parsePublish);
     await ensureImage(ctx, client, image);
+    await ensureVolumes(client, out, spec.mounts || []);
     const made = await client.createMachine({ body: { name, labels: labels(flags), spec, exposures } });
     const started = await waitFor(client, made.id, out, hasStarted).catch((thrown) => giveUp(client, made, thrown));
     if (flags.detach) {

@@ -3,6 +3,7 @@ import { HyperlaneError } from "#contract/errors.ts";
 import { parseMib } from "#contract/size.ts";
 import type { Machine } from "#contract/resources/machine.ts";
 import { ifThere, JSON_FLAG, type Command, type Context } from "#cli/command.ts";
+import { ensureVolumes, MOUNT_FLAGS, placing } from "#cli/mounts.ts";
 import { waitFor } from "#cli/wait.ts";
 
 const STEPS: Record<string, string> = { image: "Image ready", network: "Network attached" };
@@ -15,6 +16,7 @@ export const up: Command = {
     "vps up api-prod",
     "vps up api-prod --cpu 4 --ram 8G",
     "vps up                      # what hyperlane.yaml here says",
+    "vps up db -v data:/var/lib/data --network back",
     "vps up worker --image my-api:v3 --env MODE=batch --label team=core",
   ],
   args: [0, 1],
@@ -26,6 +28,7 @@ export const up: Command = {
     image: { type: "string", value: "IMAGE", help: "Image to start from (debian:12)" },
     env: { type: "string", multiple: true, short: "e", value: "K=V", help: "An environment variable; may be given again" },
     label: { type: "string", multiple: true, short: "l", value: "K=V", help: "A label; may be given again" },
+    ...MOUNT_FLAGS,
     "no-wait": { type: "boolean", help: "Return once the request is recorded" },
     wait: { type: "boolean", help: "Wait until it runs (the default)" },
     json: JSON_FLAG,
@@ -43,8 +46,15 @@ export const up: Command = {
     const labels = pairs(ctx.flags.label, "--label");
     const there = await ifThere(client.getMachine({ params: { machine: name } }));
     let machine: Machine;
-    if (!there) machine = await client.createMachine({ body: { name, labels: labels ?? {}, spec: asked } });
-    else {
+    const place = placing(ctx.flags);
+    if (!there) {
+      await ensureVolumes(client, ctx.out, place.mounts || []);
+      machine = await client.createMachine({ body: { name, labels: labels ?? {}, spec: { ...asked, ...place } } });
+    } else {
+      if (Object.keys(place).length)
+        throw new HyperlaneError("STATE", `"${name}" is there already, and this command leaves its volumes and networks as they are.`, {
+          hint: "`vps volume attach` and `vps network connect` change them.",
+        });
       if (asked.diskMib !== undefined && asked.diskMib !== there.spec.diskMib)
         throw new HyperlaneError("STATE", `The disk of "${name}" has its size for life.`, {
           hint: "Destroy the machine and create it anew with another --disk.",

@@ -78,14 +78,15 @@ export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
     ["-append", kernelCommandLine(spec)],
     ["-chardev", `file,id=console,path=${escape(spec.consoleLog)},append=on`],
     ["-serial", "chardev:console"],
-    // The kernel finds them in this order: /dev/vda, /dev/vdb.
+    // First, so that init finds its port under the same name whatever else there is: /dev/vport0p1.
+    ["-device", "virtio-serial-device,max_ports=4"],
+    // The kernel finds them in this order: /dev/vda, /dev/vdb, and the volumes.
     ...disk("image", spec.image, true),
     ...disk("disk", spec.disk, false),
     ...spec.volumes.flatMap((v, place) => disk(volumeNode(place), v.file ?? emptyFile(spec.runDir), v.readonly)),
     ...folders(spec),
     ["-netdev", `tap,id=net,ifname=${spec.tap},script=no,downscript=no`],
     ["-device", `virtio-net-device,netdev=net,mac=${spec.mac}`],
-    ["-device", "virtio-serial-device,max_ports=4"],
     ["-chardev", `socket,id=guest,path=${escape(guestSocket(spec.runDir))},server=on,wait=off`],
     ["-device", `virtserialport,nr=1,chardev=guest,name=${GUEST_PORT}`],
     ["-chardev", `file,id=workload,path=${escape(spec.workloadLog)},append=on`],

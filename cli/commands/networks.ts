@@ -1,0 +1,129 @@
+import { HyperlaneError } from "#contract/errors.ts";
+import type { Network } from "#contract/resources/network.ts";
+import { JSON_FLAG, type Command } from "#cli/command.ts";
+import { hasHeard, waitFor } from "#cli/wait.ts";
+
+export const networkCreate: Command = {
+  name: "network create",
+  usage: "vps network create NAME",
+  summary: "Make a network: its machines reach each other, and no others reach them",
+  examples: ["vps network create back", "vps network create vault --internal"],
+  args: [1, 1],
+  flags: { internal: { type: "boolean", help: "Without a way out" }, json: JSON_FLAG },
+  async run({ client, args, flags, out }) {
+    const network = await client().createNetwork({ body: { name: args[0]!, internal: flags.internal === true } });
+    out.done(`Network ${network.name}${network.internal ? " (internal)" : ""}`);
+    out.line(`→ Use it: vps run --network ${network.name} IMAGE   or: vps network connect ${network.name} MACHINE`);
+    out.data(network);
+  },
+};
+
+export const networkList: Command = {
+  name: "network list",
+  usage: "vps network list",
+  summary: "List networks and who is in them",
+  examples: ["vps network list"],
+  args: [0, 0],
+  flags: { quiet: { type: "boolean", short: "q", help: "Only names" }, json: JSON_FLAG },
+  async run({ client, flags, out }) {
+    const { items } = await client().listNetworks();
+    out.data(items);
+    if (flags.quiet) return items.forEach((n) => out.line(n.name));
+    out.table(
+      ["NAME", "WAY OUT", "MACHINES"],
+      items.map((n) => [n.name, n.internal ? "no" : "yes", n.machines.map((m) => m.machine).join(" ") || "-"]),
+    );
+  },
+};
+
+export const networkInspect: Command = {
+  name: "network inspect",
+  usage: "vps network inspect NAME...",
+  summary: "Everything about networks, as JSON",
+  examples: ["vps network inspect back"],
+  args: [1, 100],
+  complete: "network",
+  flags: { json: JSON_FLAG },
+  async run({ client, args, out }) {
+    const found = await Promise.all(args.map((network) => client().getNetwork({ params: { network } })));
+    const value = found.length === 1 ? found[0] : found;
+    if (!out.json) out.line(JSON.stringify(value, null, 2));
+    out.data(value);
+  },
+};
+
+export const networkRm: Command = {
+  name: "network rm",
+  usage: "vps network rm NAME...",
+  summary: "Remove networks that no machine is in",
+  examples: ["vps network rm back"],
+  args: [1, 100],
+  complete: "network",
+  flags: { json: JSON_FLAG },
+  async run({ client, args, out }) {
+    const gone: Network[] = [];
+    for (const network of args) {
+      gone.push(await client().removeNetwork({ params: { network } }));
+      out.done(`Network ${network} is removed`);
+    }
+    out.data(gone.length === 1 ? gone[0] : gone);
+  },
+};
+
+export const networkPrune: Command = {
+  name: "network prune",
+  usage: "vps network prune",
+  summary: "Remove every network that no machine is in",
+  examples: ["vps network prune --yes"],
+  args: [0, 0],
+  flags: { yes: { type: "boolean", short: "y", help: "Do not ask" }, json: JSON_FLAG },
+  async run({ client, flags, out }) {
+    if (!flags.yes)
+      throw new HyperlaneError("USAGE", "This removes every network that no machine is in.", {
+        hint: "If that is what you want: vps network prune --yes",
+      });
+    const done = await client().pruneNetworks({ body: {} });
+    for (const name of done.removed) out.done(`Network ${name} is removed`);
+    out.data(done);
+  },
+};
+
+export const networkConnect: Command = {
+  name: "network connect",
+  usage: "vps network connect NETWORK MACHINE",
+  summary: "Bring a machine into a network, at once",
+  examples: ["vps network connect back web", "vps network connect --alias db back postgres-2"],
+  args: [2, 2],
+  complete: "network",
+  flags: {
+    alias: { type: "string", multiple: true, value: "NAME", help: "Another name for it there; may be given again" },
+    json: JSON_FLAG,
+  },
+  async run({ client, args, flags, out }) {
+    const [network, machine] = args as [string, string];
+    const asked = await client().joinNetwork({
+      params: { machine },
+      body: { network, aliases: (flags.alias as string[] | undefined) ?? [] },
+    });
+    const m = await waitFor(client(), asked.id, out, (x) => hasHeard(x, asked));
+    out.done(`${m.name} is in the network ${network}`);
+    out.data(m);
+  },
+};
+
+export const networkDisconnect: Command = {
+  name: "network disconnect",
+  usage: "vps network disconnect NETWORK MACHINE",
+  summary: "Take a machine out of a network, at once",
+  examples: ["vps network disconnect default web"],
+  args: [2, 2],
+  complete: "network",
+  flags: { json: JSON_FLAG },
+  async run({ client, args, out }) {
+    const [network, machine] = args as [string, string];
+    const asked = await client().leaveNetwork({ params: { machine, network } });
+    const m = await waitFor(client(), asked.id, out, (x) => hasHeard(x, asked));
+    out.done(`${m.name} is no longer in the network ${network}`);
+    out.data(m);
+  },
+};
