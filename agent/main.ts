@@ -68,8 +68,7 @@ export async function runAgent(
     logsDir: `${dir}/logs`,
     runDir: `/run/hyperlane/${config.node}`,
   };
-  await unmountBelow(`${dir}/work`);
-  rmSync(`${dir}/work`, { recursive: true, force: true });
+  await clearWork(`${dir}/work`);
   mkdirSync(paths.runDir, { recursive: true, mode: 0o711 });
   const kernel = guestKernel(config.guestDir);
   // Probing boots a kernel, which takes its time: the rest goes on meanwhile.
@@ -113,10 +112,9 @@ export async function runAgent(
   const upstream = config.dnsServer === null ? hostServers : () => [config.dnsServer!];
   const resolver = await startResolver([gateway4(network.network), gateway6(network.network)], lanes.names, upstream);
   const status = statusOf(version, config, accelerator, storage, runtime, images);
-  const server = await startAgentServer(
-    { node: config.node, lanes, volumes, images, logsDir: paths.logsDir, workDir: `${dir}/work`, status, tls: config.tls, log },
-    config.address,
-  );
+  const { node, tls } = config;
+  const doors = { node, tls, lanes, volumes, images, status, logsDir: paths.logsDir, workDir: `${dir}/work`, log };
+  const server = await startAgentServer(doors, config.address);
   const housekeeping = setInterval(() => trimLogs(paths.logsDir, LOG_MAX_BYTES), HOUSEKEEPING_MS);
   log(`The agent of ${config.node} listens on ${config.address}.`);
   return {
@@ -127,6 +125,12 @@ export async function runAgent(
       lanes.detach();
     },
   };
+}
+
+/** What an agent that was killed has left of work in progress. */
+async function clearWork(dir: string): Promise<void> {
+  await unmountBelow(dir);
+  rmSync(dir, { recursive: true, force: true });
 }
 
 /** What the node reports of itself. */

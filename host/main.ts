@@ -131,19 +131,7 @@ async function init(flags: Flags, out: Output): Promise<number> {
     jwtSecret: env.jwtSecret,
     maxDiskMib: env.maxDiskMib,
   });
-  const guestDir = `${stateDir()}/guest`;
-  mkdirSync(guestDir, { recursive: true, mode: 0o755 });
-  for (const file of GUEST_FILES) {
-    const source = guestFile(flags.guest, file);
-    const target = `${guestDir}/${file}`;
-    if (!source || (existsSync(target) && isSame(source, target))) continue;
-    await Bun.write(`${target}.new`, Bun.file(source));
-    renameSync(`${target}.new`, target);
-  }
-  if (!existsSync(`${guestDir}/vmlinux`))
-    throw new HyperlaneError("NOT_FOUND", "The guest's kernel is neither beside this program nor in it.", {
-      hint: "`./quickstart` makes it; then: hyperlane init --guest build/guest",
-    });
+  const guestDir = await installGuest(flags.guest);
   const agent: AgentConfig = {
     node: made.node,
     address: made.agentAddress,
@@ -165,6 +153,24 @@ async function init(flags: Flags, out: Output): Promise<number> {
   await loadDefaultImage(made.url, `${guestDir}/debian-12.tar`, out);
   out.line("→ Next: vps up api-prod");
   return 0;
+}
+
+/** What machines boot, into the state folder. */
+async function installGuest(named: string | undefined): Promise<string> {
+  const guestDir = `${stateDir()}/guest`;
+  mkdirSync(guestDir, { recursive: true, mode: 0o755 });
+  for (const file of GUEST_FILES) {
+    const source = guestFile(named, file);
+    const target = `${guestDir}/${file}`;
+    if (!source || (existsSync(target) && isSame(source, target))) continue;
+    await Bun.write(`${target}.new`, Bun.file(source));
+    renameSync(`${target}.new`, target);
+  }
+  if (!existsSync(`${guestDir}/vmlinux`))
+    throw new HyperlaneError("NOT_FOUND", "The guest's kernel is neither beside this program nor in it.", {
+      hint: "`./quickstart` makes it; then: hyperlane init --guest build/guest",
+    });
+  return guestDir;
 }
 
 /** Where a file of the guest comes from: the folder that was named, the sources, beside the program, or inside it. */

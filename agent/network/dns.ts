@@ -7,6 +7,8 @@ import { bytes6 } from "#contract/wire/config.ts";
 
 export const ZONE = "internal";
 const TTL_S = 5;
+const SERVFAIL = 2;
+const REFUSED = 5;
 const UPSTREAM_TIMEOUT_MS = 5_000;
 
 /** networks: by number, with the other names that it has there. */
@@ -136,7 +138,7 @@ async function answer(
     if (reply) return reply;
   }
   const query = decode(bytes);
-  return encode({ type: "response", id: query.id, flags: 2, questions: query.questions }); // SERVFAIL
+  return encode({ type: "response", id: query.id, flags: inside ? REFUSED : SERVFAIL, questions: query.questions });
 }
 
 function askUdp(server: string, bytes: Buffer): Promise<Buffer> {

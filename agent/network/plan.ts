@@ -128,7 +128,6 @@ export function renderRules(network: NodeNetwork, machines: readonly MachineNetw
   const marks = new Map(all.flatMap((g) => g.members.map((m) => [m.id, g.mark])));
   const heard = all.flatMap((g) => g.hears.map((m) => ({ mark: hex(g.mark), ...addressesOf(network, m) })));
   const inside = all.filter((g) => !g.out).map((g) => hex(g.mark));
-  const alone = all.filter((g) => !g.members[0]!.networks.length).map((g) => hex(g.mark));
   const guards = machines.map((m) => {
     const a = addressesOf(network, m);
     return [
@@ -140,10 +139,9 @@ export function renderRules(network: NodeNetwork, machines: readonly MachineNetw
       `    iifname "${a.tap}" icmpv6 type { nd-router-advert, nd-redirect } drop`,
       // The target of a neighbour advertisement (RFC 4861 section 4.4): whose address it says this is.
       `    iifname "${a.tap}" icmpv6 type nd-neighbor-advert @th,64,128 != { ${hex6(a.address6)}, ${hex6(a.linkLocal)} } drop`,
-      `    iifname "${a.tap}" meta mark set ${hex(marks.get(m.id)!)} accept`,
+      m.networks.length ? `    iifname "${a.tap}" meta mark set ${hex(marks.get(m.id)!)} accept` : `    iifname "${a.tap}" drop`,
     ].join("\n");
   });
-  const none = (list: string[]): string => (list.length ? list.join(", ") : hex(NOBODY));
   return `table inet hyperlane
 delete table inet hyperlane
 table inet hyperlane {
@@ -178,7 +176,6 @@ ${dnat.join("\n")}
   }
   chain forward {
     type filter hook forward priority filter; policy accept;
-    iifname "${bridge}" meta mark { ${none(alone)} } drop
     oifname "${bridge}" ct state established,related accept
     oifname "${bridge}" ct status dnat accept
     iifname "${bridge}" oifname "${bridge}" meta mark . ip daddr @heard4 accept
@@ -187,12 +184,11 @@ ${dnat.join("\n")}
     iifname "${bridge}" oifname "${bridge}" ip6 daddr { ff00::/8, fe80::/10 } accept
     oifname "${bridge}" drop
     iifname "${bridge}" ct state established,related accept
-    iifname "${bridge}" meta mark { ${none(inside)} } drop
+    iifname "${bridge}" meta mark { ${[hex(NOBODY), ...inside].join(", ")} } drop
   }
   chain input {
     type filter hook input priority filter; policy accept;
     iifname != "${bridge}" accept
-    meta mark { ${none(alone)} } drop
     ct state established,related accept
     meta l4proto { icmp, ipv6-icmp } accept
     meta l4proto { tcp, udp } th dport 53 accept

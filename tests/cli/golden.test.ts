@@ -10,7 +10,7 @@ const WRITE = process.env.GOLDEN === "write";
 type Line = { group: string; marks: string; words: string };
 const lines = parse(readFileSync(`${import.meta.dirname}/lines.txt`, "utf8"));
 /** Commands that need a machine that is more than pretended: tests/e2e runs them. */
-const ELSEWHERE = ["ssh-proxy", "doctor", "image push", "wait", "stats", "attach"];
+const ELSEWHERE = ["ssh-proxy", "doctor", "image push", "wait", "stats", "attach", "top", "volume import"];
 
 let control: FakeControl;
 let dir: string;
@@ -71,7 +71,7 @@ async function onTerminal(words: string, more: Record<string, string> = {}): Pro
 /** What differs from run to run, by what it is. */
 function settle(text: string): string {
   return text
-    .replace(/\b([msint])-[a-z2-7]{12}\b/g, "$1-ID")
+    .replace(/\b([msintvw])-[a-z2-7]{12}\b/g, "$1-ID")
     .replace(/hl_[\w-]{43}/g, "hl_SECRET")
     .replace(/127\.0\.0\.1:\d+/g, "127.0.0.1:PORT")
     .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "TIME")

@@ -15,7 +15,7 @@ export const WHY_NOT =
 export type Ran = { code: number; out: string; err: string };
 export type TestNode = Awaited<ReturnType<typeof startNode>>;
 
-export async function startNode(name: string) {
+export async function startNode(name: string, init: string[] = []) {
   const ns = `hl-${name}-${process.pid}`;
   const home = mkdtempSync(join(tmpdir(), `hl-${name}-`));
   chmodSync(home, 0o711); // the VMMs run as users of their own
@@ -50,7 +50,7 @@ export async function startNode(name: string) {
       .exitCode === 0;
   if (!limits) console.log(`SKIP tests/e2e/${name}, limits only: control groups cannot be carried into a network namespace here`);
   await Bun.$`ip netns add ${ns} && ip -n ${ns} link set lo up`.quiet();
-  await ok(host("init", "--guest", `${ROOT}/build/guest`, "--cpus", "8"));
+  await ok(host("init", "--guest", `${ROOT}/build/guest`, "--cpus", "8", ...init));
   return {
     ns,
     env,

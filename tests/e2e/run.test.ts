@@ -1,12 +1,12 @@
 /** Images run as machines, and as containers of Debian's Docker with the same words: what they print and how they end is the same. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { startDocker, whyNoDocker } from "#tests/oci/docker.ts";
-import { tarOf, writeLayout } from "#tests/oci/peers.ts";
-import { startNode, WHY_NOT, type TestNode } from "./node.ts";
+import { makeImage, NO_BUSYBOX } from "./image.ts";
+import { startNode, type TestNode } from "./node.ts";
 
 const NO_DOCKER = await whyNoDocker();
-const SKIP = WHY_NOT ?? (existsSync("/bin/busybox") ? null : "busybox-static is not installed");
+const SKIP = NO_BUSYBOX;
 if (SKIP) console.log(`SKIP tests/e2e/run: ${SKIP}`);
 else if (NO_DOCKER) console.log(`SKIP tests/e2e/run, comparisons with Docker only: ${NO_DOCKER}`);
 const e2e = test.skipIf(SKIP !== null);
@@ -18,14 +18,14 @@ let d: Awaited<ReturnType<typeof startDocker>> | undefined;
 beforeAll(async () => {
   if (SKIP) return;
   n = await startNode("run");
-  await makeImage("box", {
+  await makeImage(n, "box", {
     Cmd: ["sh"],
     Env: ["PATH=/bin:/usr/bin", "FOO=bar baz", "EMPTY="],
     WorkingDir: "/srv/app",
     StopSignal: "SIGUSR1",
   });
-  await makeImage("tool", { Entrypoint: ["/bin/echo", "said:"], Cmd: ["nothing"], User: "app" });
-  await makeImage("bare", {}, true);
+  await makeImage(n, "tool", { Entrypoint: ["/bin/echo", "said:"], Cmd: ["nothing"], User: "app" });
+  await makeImage(n, "bare", {}, true);
   if (NO_DOCKER) return;
   d = await startDocker();
   for (const name of ["box", "tool"]) {
@@ -37,26 +37,6 @@ afterAll(async () => {
   await d?.close();
   if (!SKIP) expect(await n.close()).toEqual([]);
 }, 60_000);
-
-/** busybox with a few users; `bare` has one static program and nothing else. */
-async function makeImage(name: string, config: object, bare = false): Promise<void> {
-  const root = `${n.home}/root-${name}`;
-  mkdirSync(`${root}/bin`, { recursive: true });
-  cpSync("/bin/busybox", `${root}/bin/busybox`);
-  if (!bare) {
-    for (const dir of ["etc", "tmp", "home/app"]) mkdirSync(`${root}/${dir}`, { recursive: true });
-    Bun.spawnSync([
-      "sh",
-      "-c",
-      `cd ${root} && chmod 1777 tmp && for a in $(busybox --list); do [ $a = busybox ] || ln -s busybox bin/$a; done`,
-    ]);
-    writeFileSync(`${root}/etc/passwd`, "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:App:/home/app:/bin/sh\nodd:x:1001:7::/nowhere:\n");
-    writeFileSync(`${root}/etc/group`, "root:x:0:\nstaff:x:50:root,app\napp:x:1000:\nextra:x:2000:odd,app\n");
-  }
-  writeLayout(`${n.home}/layout-${name}`, "1", [await tarOf(root)], config);
-  await Bun.$`tar -C ${n.home}/layout-${name} -cf ${n.home}/layout-${name}.tar .`.quiet();
-  await n.ok(n.vps("image", "load", "-i", `${n.home}/layout-${name}.tar`, "--name", name));
-}
 
 /** What both are asked: flags, image, command. */
 const SAME: readonly (readonly string[])[] = [
