@@ -90,10 +90,10 @@ e2e(
     // Machines may share an alias.
     await n.ok(n.vps("network", "connect", "--alias", "db", "back", "a"));
     expect((await lookup("b", "db.internal")).match(/Address: 10\./g)?.length).toBe(2);
-    expect((await inside("c", "ping -c1 -W2 a")).code).toBe(0);
+    expect((await inside("c", "ping -c1 -W2 a.internal")).code).toBe(0);
     await n.ok(n.vps("network", "disconnect", "back", "a"));
-    expect((await inside("c", "ping -c1 -W2 a")).code).not.toBe(0);
-    expect((await inside("b", "ping -c1 -W2 a")).code).toBe(0);
+    expect((await inside("c", "ping -c1 -W2 a.internal")).code).not.toBe(0);
+    expect((await inside("b", "ping -c1 -W2 a.internal")).code).toBe(0);
     expect((await n.vps("network", "rm", "front")).err).toContain("is used by a, b");
   },
   60_000,
