@@ -93,6 +93,8 @@ export function streamLogs(call: ServerDuplexStream<Buffer, Buffer>, lane: Lane,
 
   const stop = lanes.onChange((id) => void (id === lane.id && pump()));
   begin();
+  // Says from where on nothing is missed, before there is anything to say.
+  if (request.follow) call.write(encodeMessage(F.STDOUT, Buffer.alloc(0)));
   setImmediate(pump);
   return {
     take(type: number, payload: Buffer): void {

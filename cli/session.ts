@@ -1,5 +1,5 @@
 /** A workload in the foreground: what it prints, what is typed, signals passed on, and its exit code as ours. */
-import { HyperlaneError } from "#contract/errors.ts";
+import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import type { Machine } from "#contract/resources/machine.ts";
 import { encodeResize, encodeU32, F } from "#contract/wire/frames.ts";
 import type { Client, Stream } from "#sdk/client.ts";
@@ -10,8 +10,15 @@ import { makeRaw } from "#cli/terminal.ts";
 type Wants = { stdin: boolean; tty: boolean };
 type Logs = { follow: boolean; source?: "console" | "workload"; tail?: string; since?: number; until?: number; timestamps?: boolean };
 
-/** Prints a log to its end: stdout to stdout, stderr to stderr. */
-export async function printLogs(client: Client, machine: string, out: Output, query: Logs): Promise<void> {
+/** Prints a log to its end: stdout to stdout, stderr to stderr. following: nothing that comes from now on is missed. */
+export async function printLogs(
+  client: Client,
+  machine: string,
+  out: Output,
+  query: Logs,
+  following: () => void = () => {},
+): Promise<void> {
+  let begun = false;
   const done = Promise.withResolvers<void>();
   const stream: Stream = await client.stream(
     "machineLogs",
@@ -20,6 +27,8 @@ export async function printLogs(client: Client, machine: string, out: Output, qu
       message(type, payload) {
         if (type === F.EXIT) return done.resolve();
         if (type !== F.STDOUT && type !== F.STDERR) return;
+        if (!begun) following();
+        begun = true;
         (type === F.STDOUT ? out.raw : out.rawError)(payload);
         stream?.send(F.CREDIT, encodeU32(payload.length));
       },
@@ -31,15 +40,22 @@ export async function printLogs(client: Client, machine: string, out: Output, qu
 
 /** started: a machine that runs or has run. tail: how much of what it has printed is shown. Its exit code, once it has ended. */
 export async function follow(client: Client, started: Machine, out: Output, { stdin, tty }: Wants, tail?: string): Promise<number> {
-  const input = stdin && started.state === "running" ? await attach(client, started.id) : undefined;
-  const raw = tty && input ? makeRaw() : undefined;
+  const wanted = stdin && started.state === "running";
+  let input: Promise<Stream | undefined> | undefined;
+  // What is typed may be answered at once, so nobody types before somebody listens.
+  const type = (): void => {
+    if (!wanted) return;
+    input = attach(client, started.id);
+    input.catch((thrown) => out.note(toHyperlaneError(thrown).message));
+  };
+  const raw = tty && wanted ? makeRaw() : undefined;
   const ignore = passSignals(client, started, out);
   try {
-    await printLogs(client, started.id, out, { follow: true, ...(tail !== undefined && { tail }) });
+    await printLogs(client, started.id, out, { follow: true, ...(tail !== undefined && { tail }) }, type);
   } finally {
     ignore();
     raw?.restore();
-    input?.close();
+    (await input?.catch(() => undefined))?.close();
   }
   return await exitCodeOf(client, started.id);
 }

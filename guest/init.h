@@ -12,6 +12,7 @@
 #define SIGRTMIN_LIBC 34 /* what systemd counts its SIGRTMIN+n from: the C library keeps 32 and 33 */
 
 #define SFD_NONBLOCK_ 04000
+#define READY_UNIT "/etc/systemd/system/hyperlane-ready.service" /* makes this file: */
 #define READY_FILE "/run/hyperlane/ready" /* an image whose own init boots on makes it when ssh listens */
 
 /* boot.c */

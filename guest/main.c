@@ -22,8 +22,8 @@ static void channel_open(void) {
     }
 }
 
-/* The image's own init has reached the point where ssh listens, or there is none to wait for. */
-static int is_up(void) { return is_pid1 || S2(access, READY_FILE, 0) == 0; }
+/* The image's own init has reached the point where ssh listens; one that does not promise to say so is up once it runs. */
+static int is_up(void) { return is_pid1 || S2(access, READY_FILE, 0) == 0 || S2(access, READY_UNIT, 0) < 0; }
 
 static void announce(void) {
     u8 payload[37] = {is_up()};

@@ -3,6 +3,7 @@ import { benchBoot } from "#bench/boot.ts";
 import { benchCli } from "#bench/cli.ts";
 import { benchControl } from "#bench/control.ts";
 import { benchImages } from "#bench/images.ts";
+import { benchReads } from "#bench/reads.ts";
 import { buildExecutable, buildRelease } from "./build.ts";
 import { buildGuest } from "./guest.ts";
 import { buildKernel } from "./kernel.ts";
@@ -20,6 +21,7 @@ const COMMANDS: Record<string, () => Promise<void>> = {
   "bench-cli": benchCli,
   "bench-control": benchControl,
   "bench-images": benchImages,
+  "bench-reads": benchReads,
 };
 const command = COMMANDS[process.argv[2] ?? ""];
 if (!command) {

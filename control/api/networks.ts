@@ -100,7 +100,8 @@ function networkView(state: State, network: StoredNetwork): Network {
 
 function networkViews(state: State, networks: StoredNetwork[]): Network[] {
   const members = new Map<string, Network["machines"]>();
-  for (const { name: machine, spec, observed } of state.machine.values())
+  const machines = [...state.machine.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  for (const { name: machine, spec, observed } of machines)
     for (const { network, aliases } of spec.networks) {
       const list = members.get(network) ?? [];
       list.push({ machine, address4: observed?.address4 ?? null, address6: observed?.address6 ?? null, aliases });

@@ -5,6 +5,7 @@ import type { MachineImage } from "#contract/resources/image.ts";
 import type { Membership } from "#contract/resources/network.ts";
 import type { Mount } from "#contract/resources/volume.ts";
 import { invariant } from "#contract/errors.ts";
+import { slim } from "./slim.ts";
 import { forgetSnapshots } from "./snapshots-of.ts";
 import type { Reducers, State, StoredMachine, Touched } from "./state.ts";
 
@@ -40,7 +41,7 @@ export const machineReducers: Reducers<MachineEvents> = {
     state.names.set(e.data.name, e.subject);
     state.machine.set(e.subject, {
       id: e.subject,
-      ...e.data,
+      ...slim(state, e.data),
       power: "running",
       state: "requested",
       reason: null,
@@ -61,7 +62,7 @@ export const machineReducers: Reducers<MachineEvents> = {
   },
   "v1.MachineSpecChanged": (s, e) =>
     change(s, e, (m) => ({
-      ...e.data,
+      ...slim(s, e.data),
       revision: e.seq,
       needsRestart: m.needsRestart || (isStarted(m) && JSON.stringify([m.spec, m.image]) !== JSON.stringify([e.data.spec, e.data.image])),
     })),

@@ -11,6 +11,7 @@ import { invariant } from "#contract/errors.ts";
 import { imageReducers, type ImageEvents } from "./image.ts";
 import { machineReducers, type MachineEvents } from "./machine.ts";
 import { networkReducers, type NetworkEvents } from "./network.ts";
+import { slim } from "./slim.ts";
 import { linkSnapshot } from "./snapshots-of.ts";
 import { nodeReducers, tokenReducers, type NodeEvents, type TokenEvents } from "./node.ts";
 import { snapshotReducers, type SnapshotEvents } from "./snapshot.ts";
@@ -36,6 +37,8 @@ export type State = {
   /** Names of volumes and of networks, to ids. Derived. */
   volumeNames: Map<string, string>;
   networkNames: Map<string, string>;
+  /** Values that many machines have alike, kept once; by their JSON. */
+  alike: Map<string, object>;
   /** Snapshots of a machine or a volume, by its id. Derived. */
   snapshotsOf: Map<string, Set<string>>;
 };
@@ -73,6 +76,7 @@ export function emptyState(): State {
     network: new Map(),
     volumeNames: new Map(),
     networkNames: new Map(),
+    alike: new Map(),
     names: new Map(),
     snapshotsOf: new Map(),
   };
@@ -86,7 +90,7 @@ export function reduce(state: State, event: StoredEvent): Touched {
 
 /** Puts a projection row read from the database in its place. */
 export function load(state: State, kind: Kind, id: string, doc: unknown): void {
-  (state[kind] as Map<string, unknown>).set(id, doc);
+  (state[kind] as Map<string, unknown>).set(id, kind === "machine" ? slim(state, doc as StoredMachine) : doc);
   if (kind === "machine") state.names.set((doc as Machine).name, id);
   if (kind === "volume") state.volumeNames.set((doc as Volume).name, id);
   if (kind === "network") state.networkNames.set((doc as Network).name, id);

@@ -98,6 +98,11 @@ export async function startTokenServer(
 
 /** An OCI layout directory with one image, from layers' tar archives. */
 export function writeLayout(dir: string, tag: string, layers: Buffer[], config: object): { digest: string } {
+  return writeImages(dir, [{ tag, layers, config }])[0]!;
+}
+
+/** With several, that may have layers in common. */
+export function writeImages(dir: string, images: { tag: string; layers: Buffer[]; config: object }[]): { digest: string }[] {
   mkdirSync(`${dir}/blobs/sha256`, { recursive: true });
   const put = (bytes: Buffer) => {
     const hex = createHash("sha256").update(bytes).digest("hex");
@@ -105,22 +110,30 @@ export function writeLayout(dir: string, tag: string, layers: Buffer[], config: 
     return { digest: `sha256:${hex}`, size: bytes.length };
   };
   const type = "application/vnd.oci.image";
-  const diffIds = layers.map((l) => `sha256:${createHash("sha256").update(l).digest("hex")}`);
-  const parts = layers.map((l) => ({ mediaType: `${type}.layer.v1.tar+gzip`, ...put(gzipSync(l, { level: 1 })) }));
-  const image = {
-    architecture: "amd64",
-    os: "linux",
-    config,
-    rootfs: { type: "layers", diff_ids: diffIds },
-    history: layers.map(() => ({ created_by: "test" })),
+  const stored = new Map<Buffer, { diffId: string; part: object }>();
+  const store = (layer: Buffer) => {
+    const diffId = `sha256:${createHash("sha256").update(layer).digest("hex")}`;
+    const made = stored.get(layer) ?? { diffId, part: { mediaType: `${type}.layer.v1.tar+gzip`, ...put(gzipSync(layer, { level: 1 })) } };
+    stored.set(layer, made);
+    return made;
   };
-  const configuration = { mediaType: `${type}.config.v1+json`, ...put(Buffer.from(JSON.stringify(image))) };
-  const manifest = { schemaVersion: 2, mediaType: `${type}.manifest.v1+json`, config: configuration, layers: parts };
-  const stored = put(Buffer.from(JSON.stringify(manifest)));
+  const manifests = images.map(({ tag, layers, config }) => {
+    const parts = layers.map(store);
+    const image = {
+      architecture: "amd64",
+      os: "linux",
+      config,
+      rootfs: { type: "layers", diff_ids: parts.map((p) => p.diffId) },
+      history: layers.map(() => ({ created_by: "test" })),
+    };
+    const configuration = { mediaType: `${type}.config.v1+json`, ...put(Buffer.from(JSON.stringify(image))) };
+    const manifest = { schemaVersion: 2, mediaType: `${type}.manifest.v1+json`, config: configuration, layers: parts.map((p) => p.part) };
+    const annotations = { "org.opencontainers.image.ref.name": tag };
+    return { mediaType: manifest.mediaType, ...put(Buffer.from(JSON.stringify(manifest))), annotations };
+  });
   writeFileSync(`${dir}/oci-layout`, JSON.stringify({ imageLayoutVersion: "1.0.0" }));
-  const entry = { mediaType: manifest.mediaType, ...stored, annotations: { "org.opencontainers.image.ref.name": tag } };
-  writeFileSync(`${dir}/index.json`, JSON.stringify({ schemaVersion: 2, manifests: [entry] }));
-  return stored;
+  writeFileSync(`${dir}/index.json`, JSON.stringify({ schemaVersion: 2, manifests }));
+  return manifests;
 }
 
 /** A directory as a tar archive, as image builders make layers. */
