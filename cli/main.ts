@@ -28,10 +28,7 @@ const ALIASES: Record<string, string> = {
 };
 
 export async function runVps(argv: string[]): Promise<number> {
-  const dashes = argv.indexOf("--");
-  const before = dashes < 0 ? argv : argv.slice(0, dashes);
-  const rest = dashes < 0 ? [] : argv.slice(dashes + 1);
-  const out = createOutput(before.includes("--json"));
+  let out = createOutput(argv.includes("--json"));
   // Whoever read our output has enough of it: end as SIGPIPE would.
   const end = (thrown: unknown): number => {
     if ((thrown as NodeJS.ErrnoException | null)?.code === "EPIPE") return 141;
@@ -41,10 +38,18 @@ export async function runVps(argv: string[]): Promise<number> {
     return out.error(error);
   };
   for (const event of ["uncaughtException", "unhandledRejection"]) process.on(event, (thrown) => process.exit(end(thrown)));
-  return await dispatch(before, rest, out).catch(end);
+  const about = await aboutUs(argv, out).catch(end);
+  if (about !== undefined) return about;
+  return await (async () => {
+    const { command, own, rest } = await resolve(argv);
+    // What belongs to a command of the user's is none of our business, not even --json.
+    out = createOutput(own.includes("--json"));
+    return await run(command, own, rest, out);
+  })().catch(end);
 }
 
-async function dispatch(words: string[], rest: string[], out: ReturnType<typeof createOutput>): Promise<number> {
+/** Help and the like; undefined: it is a command's turn. */
+async function aboutUs(words: string[], out: ReturnType<typeof createOutput>): Promise<number | undefined> {
   const [first, second] = words;
   if (first === undefined || first === "help" || first === "--help" || first === "-h") {
     const about = first === "help" ? words.slice(1).join(" ") : "";
@@ -58,22 +63,23 @@ async function dispatch(words: string[], rest: string[], out: ReturnType<typeof 
     out.line(`vps ${VERSION}`);
     return 0;
   }
-  if (first === "completion") {
-    out.line(completionScript(second));
-    return 0;
-  }
+  if (first !== "completion") return undefined;
+  out.line(completionScript(second));
+  return 0;
+}
+
+/** The command, the words that are ours, and those that are the user's own command. */
+async function resolve(words: string[]): Promise<{ command: Command; own: string[]; rest: string[] }> {
+  const [first = "", second] = words;
   const pair = `${first} ${second ?? ""}`;
   const nested = await find(ALIASES[pair] ?? pair);
   const command = nested ?? (await find(ALIASES[first] ?? first));
   if (!command) throw new HyperlaneError("USAGE", `There is no command "${first}".`, { hint: suggestion(first) });
   const args = words.slice(nested ? 2 : 1);
-  const end = command.trailing && !rest.length ? nameEnd(command, args) : args.length;
-  const own = args.slice(0, end);
-  if (own.includes("--help") || own.includes("-h")) {
-    out.line(commandHelp(command));
-    return 0;
-  }
-  return await run(command, own, [...args.slice(end), ...rest], out);
+  const dashes = args.indexOf("--");
+  const end = command.trailing ? nameEnd(command, args) : dashes < 0 ? args.length : dashes;
+  const rest = args.slice(end);
+  return { command, own: args.slice(0, end), rest: rest[0] === "--" ? rest.slice(1) : rest };
 }
 
 /** Where the machine's name ends, and with it our own words: what follows is the command to run there, as Docker and ssh take it. */
@@ -88,6 +94,10 @@ function nameEnd({ flags = {} }: Command, words: string[]): number {
 }
 
 async function run(command: Command, words: string[], rest: string[], out: ReturnType<typeof createOutput>): Promise<number> {
+  if (words.includes("--help") || words.includes("-h")) {
+    out.line(commandHelp(command));
+    return 0;
+  }
   const options = Object.fromEntries(
     Object.entries(command.flags ?? {}).map(([name, { type, short, multiple }]) => [
       name,

@@ -2,7 +2,7 @@
  * is, and where it goes: SLOT FLAGS PATH, like "c2/var/lib/data".
  *
  *   SLOT    'c' and up: the disk /dev/vdc and up; 'A' and up: the folder that virtiofs calls "A" and up
- *   FLAGS   '0' plus 1 read-only, 2 filled with what the image has there while it is empty
+ *   FLAGS   '0' plus 1 read-only, 2 new: filled with what the image has there, if it is empty
  *
  * VOLUMES=TEXT,TEXT... on the kernel's command line is what the machine starts with, mounted before anything of the
  * image runs; the host says the same, and what came since, with each CONFIG. */
@@ -69,6 +69,7 @@ i64 volume_attach(char *text) {
     device[7] = text[0];
     if (!text[0] || !text[1] || *path != '/') return -EINVAL;
     if (!at[0]) {
+        int there = S2(access, path, 0) == 0;
         make_directories(path);
         int under = open_file(path, O_RDONLY | O_DIRECTORY, 0);
         u64 mode = MS_NOATIME | (flags & 1 ? MS_RDONLY : 0);
@@ -78,7 +79,7 @@ i64 volume_attach(char *text) {
             sleep_ms(10);
         }
         if (e >= 0) append(at, 256, path);
-        if (e >= 0 && flags & 2 && fill(under, path)) e = -EIO;
+        if (e >= 0 && there && flags & 2 && fill(under, path)) e = -EIO;
         S1(close, under);
     }
     if (e >= 0 && !folder && !(flags & 1)) e = grow(device, path);

@@ -25,7 +25,7 @@ import { endingOf } from "./ending.ts";
 import { watchHealth, type HealthWatch } from "./health.ts";
 import { firstRung, nextRung } from "./ladder.ts";
 import { lastLine, logSizes, readExit, removeLogs } from "./logs.ts";
-import { convergeMounts, lendMounts, mountTexts, observedVolumes, releaseMounts } from "./mounts.ts";
+import { convergeMounts, lendMounts, mountTexts, noteUse, observedVolumes, releaseMounts } from "./mounts.ts";
 import { untilReady, type StartListener } from "./ready.ts";
 import { newRecord, removeRecord, saveRecord, type Record } from "./record.ts";
 import { vmSpec } from "./spec.ts";
@@ -186,6 +186,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   async function settle(signal: AbortSignal): Promise<void> {
     if ((await becomeReady(signal)) === "up") {
       watch();
+      noteUse(mounts);
       return set("running");
     }
     await noteEnd((await vm?.state()) ?? "gone");

@@ -18,6 +18,8 @@ const SPARE = 3;
 const GUEST_MS = 20_000;
 const EBUSY = 16;
 
+const FREE: Record["places"][number] = { volume: null, path: "", readonly: false, fresh: false, sizeMib: 0 };
+
 type Deps = { record: Record; volumes: Volumes; folders: Folders; save(): void };
 type Place = Record["places"][number];
 type Asked = Desired["mounts"][number];
@@ -33,7 +35,7 @@ export async function lendMounts(deps: Deps, uid: number, signal: AbortSignal): 
   for (const { volume, folder, path, readonly } of mounts) {
     if (volume !== null) {
       files.push({ file: await volumes.lend(volume, id, uid, readonly, signal), readonly });
-      record.places.push({ volume, path, readonly, sizeMib: volumes.sizeMib(volume) });
+      record.places.push({ volume, path, readonly, fresh: volumes.isFresh(volume), sizeMib: volumes.sizeMib(volume) });
     } else if (folder !== null) {
       sources.push({ source: await folders.open(id, sources.length, folder, readonly), readonly });
       record.folders.push({ path, readonly });
@@ -42,7 +44,7 @@ export async function lendMounts(deps: Deps, uid: number, signal: AbortSignal): 
   }
   for (let i = 0; i < SPARE; i++) {
     files.push({ file: null, readonly: false });
-    record.places.push({ volume: null, path: "", readonly: false, sizeMib: 0 });
+    record.places.push({ ...FREE });
   }
   return { volumes: files, folders: sources, mounts: mountTexts(record) };
 }
@@ -62,9 +64,14 @@ export function mountTexts({ places, folders }: Pick<Record, "places" | "folders
   ];
 }
 
-/** A volume that is to be written to is filled with what the image has there, as long as it is empty. */
-function textOf({ path, readonly }: Place, i: number): string {
-  return `${String.fromCharCode(99 + i)}${readonly ? 1 : 2}${path}`;
+/** A volume that no machine has had is filled with what the image has there. */
+function textOf({ path, readonly, fresh }: Place, i: number): string {
+  return `${String.fromCharCode(99 + i)}${readonly ? 1 : fresh ? 2 : 0}${path}`;
+}
+
+/** The machine has come up with its volumes. */
+export function noteUse({ record, volumes }: Pick<Deps, "record" | "volumes">): void {
+  for (const { volume, readonly } of record.places) if (volume !== null && !readonly) volumes.use(volume);
 }
 
 /** Brings a running machine's volumes to what is asked for, as far as that can be while it runs; false: some are to be tried again. */
@@ -113,14 +120,15 @@ async function attach(
       `${readonly ? "A volume to be read only" : `A ${SPARE + 1}th volume that comes while the machine runs`} is there after the next start: vps restart ${name}`,
     );
   const file = await volumes.lend(volume, id, uid, false, signal);
-  record.places[at] = { volume, path, readonly, sizeMib: statSync(file).size / 2 ** 20 };
+  record.places[at] = { volume, path, readonly, fresh: volumes.isFresh(volume), sizeMib: statSync(file).size / 2 ** 20 };
   save();
   try {
     await vm.insertVolume(at, file);
     await channel.ask(F.CONFIG, volumeRecords({ mounts: [textOf(record.places[at], at)], unmounts: [] }), GUEST_MS);
+    volumes.use(volume);
   } catch (thrown) {
     await vm.removeVolume(at, readonly).catch(() => {});
-    record.places[at] = { volume: null, path: "", readonly: false, sizeMib: 0 };
+    record.places[at] = { ...FREE };
     volumes.takeBack(volume, id);
     save();
     throw thrown;
@@ -138,7 +146,7 @@ async function detach({ record, volumes, save }: Deps, vm: Vm, channel: Channel,
   await vm.removeVolume(at, place.readonly);
   const volume = place.volume!;
   // A place that can only be read has told its guest a size for life.
-  record.places[at] = { volume: null, path: "", readonly: place.readonly, sizeMib: 0 };
+  record.places[at] = { ...FREE, readonly: place.readonly };
   volumes.takeBack(volume, record.desired.id);
   save();
 }

@@ -20,7 +20,9 @@ export const Record = z.object({
   snapshots: Observed.shape.snapshots,
   restoredEpoch: z.int(),
   /** Its places for volumes, in order, and its folders; none while it does not run. sizeMib: as the guest knows it. */
-  places: z.array(z.object({ volume: z.string().nullable(), path: z.string(), readonly: z.boolean(), sizeMib: z.number() })),
+  places: z.array(
+    z.object({ volume: z.string().nullable(), path: z.string(), readonly: z.boolean(), fresh: z.boolean(), sizeMib: z.number() }),
+  ),
   folders: z.array(z.object({ path: z.string(), readonly: z.boolean() })),
   /** Why a volume that it should have is not there, or one that it should not have is; by volume. */
   mountReasons: z.record(z.string(), z.string()),

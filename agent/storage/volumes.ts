@@ -15,6 +15,8 @@ import type { Storage } from "./storage.ts";
 
 const Record = z.object({
   desired: DesiredVolume,
+  /** No machine has had it, and nothing was put into it. */
+  fresh: z.boolean(),
   ...VolumeObserved.pick({ state: true, reason: true, snapshots: true, restoredEpoch: true }).shape,
 });
 type Record = z.infer<typeof Record>;
@@ -176,7 +178,7 @@ export function openVolumes(deps: Deps) {
         const nothing = { sizeMib: 0, bytes: 0, reason: null, snapshots: {}, restoredEpoch: 0 };
         return remember(desired.id, { state: "absent", revision: desired.revision, ...nothing });
       }
-      const record = entry?.record ?? { desired, state: "absent", reason: null, snapshots: {}, restoredEpoch: 0 };
+      const record = entry?.record ?? { desired, fresh: true, state: "absent", reason: null, snapshots: {}, restoredEpoch: 0 };
       const next = entry ?? { record, loans: new Map(), dirty: false, running: undefined };
       next.record.desired = desired;
       entries.set(desired.id, next);
@@ -209,9 +211,16 @@ export function openVolumes(deps: Deps) {
       entry.loans.set("import", { readonly: false });
       try {
         await importArchive(storage.diskPath(id), id, entry.record.desired.sizeMib, deps.workDir, archive);
+        entry.record.fresh = false;
       } finally {
         this.takeBack(id, "import");
       }
+    },
+    isFresh: (id: string): boolean => entries.get(id)?.record.fresh ?? false,
+    /** A machine that may write to it has come up with it. */
+    use(id: string): void {
+      const entry = entries.get(id);
+      if (entry?.record.fresh) set(entry, { fresh: false });
     },
     sizeMib: sizeOf,
     observe: (id: string): VolumeObserved | undefined => (entries.has(id) ? observed(entries.get(id)!) : removed.get(id)),

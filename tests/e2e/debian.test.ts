@@ -162,7 +162,8 @@ e2e(
 e2e(
   "nginx and redis serve, and end as their images and stop say",
   async () => {
-    const ask = "import urllib.request as u; r = u.urlopen('http://127.0.0.1/'); print(r.status, r.read().decode())";
+    const ask =
+      "import socket; s = socket.create_connection(('127.0.0.1', 80)); s.send(b'GET / HTTP/1.0\\r\\n\\r\\n'); head, body = s.makefile().read().split('\\n\\n', 1); print(head.split('\\n')[:2], body)";
     for (const [name, image, words, probe] of [
       ["web", "nginx:1", [], ["python3", "-c", ask]],
       [
@@ -201,7 +202,7 @@ e2e(
     await d.docker("run", "--rm", "--network", "none", ...prepare, "postgres:1", ...own);
     for (const rows of ["1|/var/lib/postgresql/data\n", "1|/var/lib/postgresql/data\n2|/var/lib/postgresql/data\n"]) {
       const [ours, theirs] = await Promise.all([run(), docker()]);
-      expect([ours.code, ours.out, theirs.out]).toEqual([0, rows, rows]);
+      expect([ours.err, ours.code, ours.out, theirs.out]).toEqual([theirs.err, 0, rows, rows]);
     }
   },
   180_000,
