@@ -1,5 +1,5 @@
 /** `hyperlane uninstall`: every machine, the network, the services and the state are gone, and nothing is left. */
-import { existsSync, rmSync } from "node:fs";
+import { existsSync, rmdirSync, rmSync } from "node:fs";
 import { readJson } from "#agent/host/files.ts";
 import { removeNetwork } from "#agent/network/apply.ts";
 import type { AgentConfig } from "#agent/main.ts";
@@ -22,8 +22,10 @@ export async function uninstall(out: Output, yes: boolean): Promise<number> {
   for (const role of ROLES) await supervisor().start(role);
   const client = createClient(readContext());
   const names = await machineNames(client);
+  const volumes = (await client.listVolumes()).items.length;
   if (!yes) {
-    const what = `${names.length === 1 ? "1 machine" : `${names.length} machines`} with disks and snapshots, all images and the log`;
+    const count = (n: number, what: string): string => `${n} ${what}${n === 1 ? "" : "s"}`;
+    const what = `${count(names.length, "machine")} with disks and snapshots, ${count(volumes, "volume")}, all images and the log`;
     if (!process.stdin.isTTY || !out.tty)
       throw new HyperlaneError("USAGE", `${what} would be gone for good.`, { hint: "Say so with --yes." });
     if (prompt(`This removes ${what} for good. Type "uninstall" to go on:`) !== "uninstall")
@@ -31,9 +33,13 @@ export async function uninstall(out: Output, yes: boolean): Promise<number> {
   }
   await destroyAll(client, names);
   out.done(`Machines destroyed: ${names.length}`);
+  await removeVolumes(client);
+  if (volumes) out.done(`Volumes removed: ${volumes}`);
   for (const role of ROLES) await supervisor().stop(role);
   await removeUnits();
   await removeNetwork(agent.bridge);
+  // Never with what is in it: if anything is, it is a folder of the host's that is still mounted there.
+  if (existsSync(`/run/hyperlane/${agent.node}-folders`)) rmdirSync(`/run/hyperlane/${agent.node}-folders`);
   for (const path of [`/run/hyperlane/${agent.node}`, logDir(), stateDir()]) rmSync(path, { recursive: true, force: true });
   for (const file of ["config.json", "known_hosts"]) rmSync(`${configDir()}/${file}`, { force: true });
   out.done("Network, services and state removed");
@@ -50,6 +56,13 @@ async function machineNames(client: Client): Promise<string[]> {
         hint: `Look into ${logDir()}/agent.log.`,
       });
   }
+}
+
+async function removeVolumes(client: Client): Promise<void> {
+  await client.pruneVolumes({ body: {} });
+  for (const deadline = Date.now() + PATIENCE_MS; (await client.listVolumes()).items.length > 0; await Bun.sleep(100))
+    if (Date.now() > deadline)
+      throw new HyperlaneError("TIMEOUT", "Not all volumes could be removed.", { hint: "`vps volume list` shows which." });
 }
 
 async function destroyAll(client: Client, names: string[]): Promise<void> {

@@ -6,6 +6,12 @@ import { unpackerFor } from "#agent/images/unpack.ts";
 import { through } from "#oci/through.ts";
 import { format } from "./storage.ts";
 
+const importFile = (path: string): string => `${path}.import`;
+
+export function dropImport(path: string): void {
+  for (const left of [importFile(path), `${importFile(path)}.new`]) rmSync(left, { force: true });
+}
+
 /**
  * path: the volume's file. work: a folder for this. The archive may be packed with gzip or zstd; it must end as archives
  * do, so that one that was cut off is refused and leaves the volume as it was.
@@ -17,10 +23,10 @@ export async function importArchive(
   work: string,
   archive: AsyncIterable<Uint8Array>,
 ): Promise<void> {
-  const next = `${path}.import`;
+  const next = importFile(path);
   const mounted = `${work}/import-${id}`;
   await using undo = new AsyncDisposableStack();
-  undo.defer(() => rmSync(next, { force: true }));
+  undo.defer(() => dropImport(path));
   await format(next, id, mib, 0);
   mkdirSync(mounted, { recursive: true, mode: 0o700 });
   await run(["mount", "-t", "ext4", "-o", "loop,nosuid,nodev,noexec", next, mounted]);

@@ -9,7 +9,7 @@ import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { VolumeObserved } from "#contract/resources/volume.ts";
 import { DesiredVolume } from "#contract/wire/agent.ts";
 import { readJson, writeFileDurably } from "#agent/host/files.ts";
-import { importArchive } from "./import.ts";
+import { dropImport, importArchive } from "./import.ts";
 import { lend, replayJournal, takeBack } from "./lend.ts";
 import type { Storage } from "./storage.ts";
 
@@ -51,6 +51,8 @@ export function openVolumes(deps: Deps) {
   for (const file of readdirSync(deps.recordsDir)) {
     if (!file.endsWith(".json")) continue;
     const parsed = Record.safeParse(readJson(`${deps.recordsDir}/${file}`));
+    // What was being put into it when we were killed.
+    if (parsed.success) dropImport(storage.diskPath(parsed.data.desired.id));
     if (parsed.success) entries.set(parsed.data.desired.id, { record: parsed.data, loans: new Map(), dirty: false, running: undefined });
     else deps.log(`The record of the volume ${file} cannot be read; its disk is kept.`);
   }

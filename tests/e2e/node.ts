@@ -42,7 +42,20 @@ export async function startNode(name: string, init: string[] = []) {
   /** The process of a role, below the one that starts it again. */
   const pidOf = (role: "serve" | "agent"): number => {
     const { pid } = JSON.parse(readFileSync(`${home}/state/${role}.pid`, "utf8")) as { pid: number };
-    return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ")[0]);
+    const child = Number(readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ")[0]);
+    // Nobody is to be signalled in its place: 0 would be all of us.
+    if (!child) throw new Error(`${role} does not run just now`);
+    return child;
+  };
+  /** Ends it, once it runs: it may just be about to be started again. */
+  const kill = async (role: "serve" | "agent"): Promise<void> => {
+    for (const deadline = Date.now() + 30_000; ; await Bun.sleep(50)) {
+      try {
+        return void process.kill(pidOf(role), "SIGKILL");
+      } catch (thrown) {
+        if (Date.now() > deadline) throw thrown;
+      }
+    }
   };
 
   const limits =
@@ -63,6 +76,7 @@ export async function startNode(name: string, init: string[] = []) {
     ok,
     machine,
     pidOf,
+    kill,
     /** Until it holds; what it last saw is in the error. */
     async until<T>(look: () => Promise<T>, holds: (seen: T) => boolean, limitMs = 60_000): Promise<T> {
       for (const deadline = Date.now() + limitMs; ; await Bun.sleep(100)) {

@@ -77,7 +77,7 @@ e2e(
     await n.ok(n.vps("volume", "create", "hot", "--size", "64M"));
     await n.ok(n.vps("volume", "attach", "hot", "host:/hot"));
     await inside("echo here > /hot/f");
-    process.kill(n.pidOf("agent"), "SIGKILL");
+    await n.kill("agent");
     await n.until(
       () => n.vps("exec", "host", "--", "cat", "/hot/f"),
       (r) => r.out === "here\n",
@@ -182,6 +182,51 @@ e2e(
     expect((await n.vps("run", "--rm", "-v", `${allowed}/nowhere:/f`, ...sh("ls /f"))).err).toContain("There is no folder");
   },
   90_000,
+);
+
+e2e(
+  "the agent killed in the middle of whatever is done with a volume: it goes on, once, and nothing is lost",
+  async () => {
+    await n.ok(n.vps("run", "-d", "--name", "steady", "box:1", "sleep", "600"));
+    await n.ok(n.vps("volume", "create", "tossed", "--size", "64M"));
+    await n.ok(n.vps("volume", "attach", "tossed", "steady:/t"));
+    await n.ok(n.vps("exec", "steady", "--", "sh", "-c", "echo kept > /t/kept; sync"));
+    const has = async () => (await n.machine("steady")).observed!.volumes;
+    for (const ms of [0, 100]) {
+      const gone = n.vps("volume", "detach", "tossed", "steady");
+      await Bun.sleep(ms);
+      await n.kill("agent");
+      await gone;
+      await n.until(has, (volumes) => Object.keys(volumes).length === 0);
+      const back = n.vps("volume", "attach", "tossed", "steady:/t");
+      await Bun.sleep(ms);
+      await n.kill("agent");
+      await back;
+      await n.until(has, (volumes) => Object.values(volumes)[0]?.attached === true);
+      await n.until(
+        () => n.vps("exec", "steady", "--", "sh", "-c", "cat /t/kept; grep -c ' /t ' /proc/mounts"),
+        (r) => r.out === "kept\n1\n",
+      );
+    }
+    await n.ok(n.vps("destroy", "-y", "steady"));
+    const slow = n.sh([
+      "sh",
+      "-c",
+      `(cat ${n.home}/a.tar; sleep 20) | ${process.execPath} ${import.meta.dirname}/../../main.ts vps volume import tossed -`,
+    ]);
+    await n.until(
+      () => n.sh(["sh", "-c", "ls /proc/[0-9]*/cmdline | xargs -n1 cat 2>/dev/null | tr '\\0' ' ' | grep -c import-v-"]),
+      (r) => Number(r.out) > 0,
+    );
+    await n.kill("agent");
+    expect((await slow).code).not.toBe(0);
+    await n.until(
+      () => n.vps("run", "--rm", "-v", "tossed:/t:ro", ...sh("ls /t")),
+      (r) => r.out === "kept\n",
+    );
+    expect(await n.ok(n.sh(["sh", "-c", `ls ${n.state}/disks/*/kept`]))).not.toContain("import");
+  },
+  180_000,
 );
 
 e2e(
