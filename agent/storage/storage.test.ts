@@ -1,12 +1,15 @@
 /** One suite for every kind of storage that this host has. */
 import { afterAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { run, which } from "#agent/host/run.ts";
+import type { DesiredVolume } from "#contract/wire/agent.ts";
 import { openStorage, type Storage } from "./storage.ts";
+import { openVolumes } from "./volumes.ts";
 
 const root = process.getuid?.() === 0;
 const dir = mkdtempSync(`${tmpdir()}/hl-storage-`);
+chmodSync(dir, 0o711); // volumes are lent to users without rights
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 const [id, a, b] = ["m-aaaaaaaaaaaa", "s-aaaaaaaaaaaa", "s-bbbbbbbbbbbb"];
 
@@ -52,6 +55,119 @@ async function suite(open: () => Promise<Storage>): Promise<void> {
   await again.remove(id);
   await again.remove(id);
   expect([again.list(), existsSync(path)]).toEqual([[], false]);
+  await volumeSuite(await open(), `${dir}/volumes-${s.kind}`);
+}
+
+const [volume, first, second] = ["v-aaaaaaaaaaaa", "m-aaaaaaaaaaaa", "m-bbbbbbbbbbbb"];
+const [uidA, uidB] = [65_531, 65_532];
+const never = new AbortController().signal;
+
+const want = (revision: number, more: Partial<DesiredVolume> = {}): DesiredVolume => ({
+  id: volume,
+  revision,
+  present: true,
+  made: revision > 1,
+  sizeMib: 32,
+  snapshots: [],
+  restore: null,
+  ...more,
+});
+
+function openVolumesIn(storage: Storage, dir: string) {
+  const grown: string[] = [];
+  const frozen: string[] = [];
+  const volumes = openVolumes({
+    recordsDir: `${dir}/records`,
+    storage,
+    workDir: `${dir}/work`,
+    frozen: (machine, work) => (frozen.push(machine), work()),
+    grown: (machine) => void grown.push(machine),
+    log: () => {},
+  });
+  const until = async (holds: (seen: NonNullable<ReturnType<typeof volumes.observe>>) => boolean): Promise<void> => {
+    for (const deadline = Date.now() + 10_000; ; await Bun.sleep(10)) {
+      const seen = volumes.observe(volume);
+      if (seen && holds(seen)) return;
+      if (Date.now() > deadline) throw new Error(`still ${JSON.stringify(seen)}`);
+    }
+  };
+  return { volumes, grown, frozen, until };
+}
+
+/** Whether that user can read, or write, there. */
+const can = (uid: number, what: "read" | "write", path: string): Promise<boolean> =>
+  run([
+    "setpriv",
+    `--reuid=${uid}`,
+    `--regid=${uid}`,
+    "--clear-groups",
+    "dd",
+    "status=none",
+    "bs=1",
+    "count=1",
+    ...(what === "read" ? [`if=${path}`, "of=/dev/null"] : ["if=/dev/zero", `of=${path}`, "conv=notrunc"]),
+  ]).then(
+    () => true,
+    () => false,
+  );
+
+const markAt = (path: string, text: string): void => {
+  const bytes = readFileSync(path);
+  bytes.write(text.padEnd(8, "\0"), 20 * 2 ** 20);
+  writeFileSync(path, bytes);
+};
+const markedAt = (path: string): string =>
+  readFileSync(path)
+    .toString("utf8", 20 * 2 ** 20, 20 * 2 ** 20 + 8)
+    .replaceAll("\0", "");
+
+/** What volumes hold, and who gets at it. dir: for records, and what exists for a while. */
+async function volumeSuite(storage: Storage, dir: string): Promise<void> {
+  const { volumes, grown, frozen, until } = openVolumesIn(storage, dir);
+  volumes.apply(want(1));
+  const kept = () => storage.diskPath(volume);
+  const mine = await volumes.lend(volume, first, uidA, false, never);
+  expect([await can(uidA, "write", mine), await can(uidB, "read", mine), await can(uidA, "read", kept())]).toEqual([true, false, false]);
+  expect([volumes.isFresh(volume), (volumes.use(volume), volumes.isFresh(volume))]).toEqual([true, false]);
+  // Whoever comes next waits until it is given back.
+  let late = "";
+  const next = volumes.lend(volume, second, uidB, false, never).then((path) => (late = path));
+  await Bun.sleep(50);
+  expect(late).toBe("");
+  markAt(mine, "first");
+  volumes.apply(want(2, { snapshots: [a] }));
+  await until((seen) => seen.snapshots[a]?.state === "ready");
+  volumes.apply(want(3, { snapshots: [a], sizeMib: 64 }));
+  await until((seen) => seen.sizeMib === 64);
+  expect([frozen, grown]).toEqual([[first], [first]]);
+  markAt(mine, "second");
+  volumes.takeBack(volume, first);
+  await next;
+  expect([existsSync(mine), markedAt(late), await can(uidB, "write", late)]).toEqual([false, "second", true]);
+  volumes.takeBack(volume, second);
+  // Many may read, and none of them write.
+  const readers = await Promise.all([volumes.lend(volume, first, uidA, true, never), volumes.lend(volume, second, uidB, true, never)]);
+  expect(await Promise.all([can(uidA, "read", readers[0]), can(uidB, "read", readers[1])])).toEqual([true, true]);
+  expect(await Promise.all([can(uidA, "write", readers[0]), can(uidB, "read", readers[0])])).toEqual([false, false]);
+  const impatient = AbortSignal.timeout(100);
+  await expect(volumes.lend(volume, "m-cccccccccccc", uidA, false, impatient)).rejects.toThrow();
+  for (const machine of [first, second]) volumes.takeBack(volume, machine);
+  const restore = { snapshot: a, epoch: 1 };
+  volumes.apply(want(4, { snapshots: [a], sizeMib: 64, restore }));
+  await until((seen) => seen.restoredEpoch === 1 && seen.sizeMib === 64);
+  expect(markedAt(kept())).toBe("first");
+  // An older document, come late, changes nothing; a new agent finds all as it was.
+  volumes.apply(want(2, { present: false }));
+  const again = openVolumesIn(storage, dir);
+  expect(again.volumes.observe(volume)).toEqual(volumes.observe(volume)!);
+  // What is lost is not made anew in silence.
+  rmSync(kept());
+  again.volumes.apply(want(5, { sizeMib: 64 }));
+  await again.until((seen) => seen.state === "failed");
+  expect([again.volumes.observe(volume)?.reason, existsSync(kept())]).toEqual(["Its disk is not on this node any more.", false]);
+  again.volumes.apply(want(6, { present: false }));
+  await again.until((seen) => seen.state === "absent");
+  expect(openVolumesIn(storage, dir).volumes.ids()).toEqual([]);
 }
 
 describe("storage", () => {
