@@ -32,7 +32,7 @@ export function openStream(
     case "read":
       return guest(call, lane, F.READ, Buffer.from(`${request.path}\0`), HANGUP);
     case "write":
-      return guest(call, lane, F.WRITE, Buffer.from(`${request.path}\0`), HANGUP);
+      return guest(call, lane, F.WRITE, Buffer.from(`${request.path}\0${request.owners ? "owners\0" : ""}`), HANGUP);
     case "tunnel":
       return tunnel(call, lane, request.port);
     case "logs":

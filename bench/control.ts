@@ -48,7 +48,7 @@ async function api(): Promise<Measure[]> {
         goal: { at: "least", value: 2000 },
       },
       {
-        name: `resident memory with ${PRESENT} machines, the pretended node included`,
+        name: `resident memory with ${PRESENT} machines`,
         value: resident,
         unit: "MiB",
         goal: { at: "most", value: 200 },

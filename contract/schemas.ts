@@ -138,7 +138,8 @@ export const SCHEMAS = {
     }),
     output: z.unknown(),
   },
-  machineCopy: { query: z.strictObject({ direction: z.enum(["in", "out"]), path }), output: z.unknown() },
+  /** owners: what goes in keeps its numbers of user and group, and its set-uid bits. */
+  machineCopy: { query: z.strictObject({ direction: z.enum(["in", "out"]), path, owners: flag }), output: z.unknown() },
   machineTunnel: {
     query: z.strictObject({ port: z.coerce.number().int().min(1, "must be at least 1").max(65535, "must be at most 65535") }),
     output: z.unknown(),

@@ -29,7 +29,7 @@
  *    9 FREEZE  mode:u8 (1 freeze the writable layer, 0 thaw)
  *   10 STATS   nothing, or one byte: its processes
  *   11 READ    path: send it as a tar stream
- *   12 WRITE   path: unpack a tar stream there
+ *   12 WRITE   path NUL: unpack a tar stream there; "owners" NUL after it: keep its owners
  *   13 RUN     as EXEC: the workload; its end is the machine's. Answered at once; a second one changes nothing
  *   14 ATTACH  rows:u16 cols:u16, the workload's stdin and terminal; EXIT is the workload's
  *   15 KILL    signal:u8, to the workload

@@ -1,6 +1,7 @@
 /**
  * A content-addressed store on disk, in the OCI image layout's form: blobs/sha256/HEX. A blob appears under its name
  * only when it is whole, verified and on the disk; what is still coming in lies below ingest/ and is taken up again.
+ * referrers/SUBJECT/MANIFEST is an empty file for each manifest that says it is about another (signatures, SBOMs).
  */
 import {
   closeSync,
@@ -45,6 +46,8 @@ export function openBlobs(dir: string) {
     return `${blobDir}/${digest.slice(7)}`;
   };
 
+  const referrersOf = (subject: string): string => `${dir}/referrers/${path(subject).split("/").at(-1)}`;
+
   return {
     has: (digest: string): boolean => existsSync(path(digest)),
     size: (digest: string): number => statSync(path(digest)).size,
@@ -76,6 +79,17 @@ export function openBlobs(dir: string) {
       }
       renameSync(coming, path(digest));
       return digest;
+    },
+    /** A manifest's word that it is about another, which need not be there yet. */
+    refer(subject: string, digest: string): void {
+      mkdirSync(referrersOf(subject), { recursive: true, mode: 0o700 });
+      writeFileSync(`${referrersOf(subject)}/${digest.slice(7)}`, "");
+    },
+    unrefer: (subject: string, digest: string): void => rmSync(`${referrersOf(subject)}/${digest.slice(7)}`, { force: true }),
+    /** Manifests that are about this one. */
+    referrers(subject: string): string[] {
+      const there = existsSync(referrersOf(subject)) ? readdirSync(referrersOf(subject)).sort() : [];
+      return there.map((hex) => `sha256:${hex}`).filter((digest) => existsSync(path(digest)));
     },
     /** A file being received, found again under the same name after a restart. */
     ingest: (name: string) => openIngest(`${ingestDir}/${name}`, (digest) => (touch(digest), path(digest))),

@@ -4,6 +4,7 @@
  */
 import { mkdirSync, readdirSync, realpathSync, rmdirSync, statSync } from "node:fs";
 import { HyperlaneError } from "#contract/errors.ts";
+import { isBelow } from "#contract/resources/volume.ts";
 import { run } from "./run.ts";
 
 export type Folders = ReturnType<typeof openFolders>;
@@ -22,7 +23,7 @@ export function openFolders(allowed: readonly string[], dir: string) {
     /** What a machine's virtiofsd is to serve. */
     async open(machine: string, place: number, folder: string, readonly: boolean): Promise<string> {
       const real = resolve(folder);
-      if (!allowed.some((a) => isBelow(real, resolve(a))))
+      if (!isBelow(real, allowed.map(resolve)))
         throw new HyperlaneError("FORBIDDEN", `"${folder}" is not below a folder that machines may mount here.`, {
           hint: "hyperlane init --allow-folder DIR allows one.",
         });
@@ -56,8 +57,4 @@ function resolve(folder: string): string {
     // Said below.
   }
   throw new HyperlaneError("NOT_FOUND", `There is no folder "${folder}" on this node.`);
-}
-
-function isBelow(path: string, folder: string): boolean {
-  return path === folder || path.startsWith(folder === "/" ? "/" : `${folder}/`);
 }

@@ -2,6 +2,7 @@
 import {
   createReadStream,
   existsSync,
+  lchownSync,
   lstatSync,
   mkdirSync,
   readdirSync,
@@ -23,14 +24,22 @@ export const cp: Command = {
   name: "cp",
   usage: "vps cp FROM TO",
   summary: "Copy files into a machine, or out of it",
-  examples: ["vps cp ./app api-prod:/srv/", "vps cp api-prod:/var/log/syslog ."],
+  examples: [
+    "vps cp ./app api-prod:/srv/",
+    "vps cp api-prod:/var/log/syslog .",
+    "tar c . | vps cp - api-prod:/srv     # - is a tar archive on stdin or stdout",
+  ],
   args: [2, 2],
+  flags: { archive: { type: "boolean", short: "a", help: "Keep owners, by number" } },
   async run(ctx) {
     const [from, to] = ctx.args.map(parse) as [Place, Place];
     if ((from.machine === undefined) === (to.machine === undefined))
       throw new HyperlaneError("USAGE", "One of FROM and TO must be NAME:/PATH, the other a path here.");
-    if (from.machine === undefined) await copyIn(ctx, from.path, to.machine!, to.path);
-    else await copyOut(ctx, from.machine, from.path, to.path);
+    const owners = ctx.flags.archive === true;
+    if (from.path === "-") await passIn(ctx, to.machine!, to.path, owners);
+    else if (to.path === "-") return await passOut(ctx, from.machine!, from.path);
+    else if (from.machine === undefined) await copyIn(ctx, from.path, to.machine!, to.path, owners);
+    else await copyOut(ctx, from.machine, from.path, to.path, owners);
     ctx.out.done(`Copied ${ctx.args[0]} to ${ctx.args[1]}`);
   },
 };
@@ -45,11 +54,28 @@ function parse(text: string): Place {
   return { machine: match[1]!, path: match[2]! };
 }
 
-async function copyIn({ client }: Context, from: string, machine: string, to: string): Promise<void> {
+/** An archive as it is. */
+async function passIn({ client }: Context, machine: string, to: string, owners: boolean): Promise<void> {
+  const session = await openCopy(client, machine, "in", to, owners);
+  const feed = (async () => {
+    for await (const bytes of process.stdin) await session.write(bytes as Buffer);
+    session.end();
+  })();
+  await Promise.race([feed, session.exit]);
+  await session.exit;
+}
+
+async function passOut({ client, out }: Context, machine: string, from: string): Promise<void> {
+  await (
+    await openCopy(client, machine, "out", from, false, (bytes) => out.raw(bytes))
+  ).exit;
+}
+
+async function copyIn({ client }: Context, from: string, machine: string, to: string, owners: boolean): Promise<void> {
   if (!existsSync(from)) throw new HyperlaneError("NOT_FOUND", `There is no "${from}" here.`, { hint: "Check the path." });
   const { pack } = await import("tar-stream");
   const archive = pack();
-  const session = await openCopy(client, machine, "in", to);
+  const session = await openCopy(client, machine, "in", to, owners);
   const feed = (async () => {
     for await (const bytes of archive) await session.write(bytes as Buffer);
     session.end();
@@ -62,7 +88,7 @@ async function copyIn({ client }: Context, from: string, machine: string, to: st
 
 async function addToArchive(archive: import("tar-stream").Pack, path: string, name: string): Promise<void> {
   const s = lstatSync(path);
-  const head = { name, mode: s.mode & 0o7777, mtime: s.mtime };
+  const head = { name, mode: s.mode & 0o7777, mtime: s.mtime, uid: s.uid, gid: s.gid };
   if (s.isSymbolicLink()) archive.entry({ ...head, type: "symlink", linkname: readlinkSync(path) });
   else if (s.isDirectory()) {
     archive.entry({ ...head, type: "directory" });
@@ -73,20 +99,20 @@ async function addToArchive(archive: import("tar-stream").Pack, path: string, na
   }
 }
 
-async function copyOut({ client }: Context, machine: string, from: string, to: string): Promise<void> {
+async function copyOut({ client }: Context, machine: string, from: string, to: string, owners: boolean): Promise<void> {
   const { extract } = await import("tar-stream");
   const into = existsSync(to) && statSync(to).isDirectory();
   if (!into && !existsSync(dirname(resolve(to))))
     throw new HyperlaneError("NOT_FOUND", `There is no directory "${dirname(to)}" here.`, { hint: "Make it first." });
   const reader = extract();
-  const session = await openCopy(client, machine, "out", from, (bytes) => reader.write(bytes));
+  const session = await openCopy(client, machine, "out", from, false, (bytes) => reader.write(bytes));
   void session.exit.then(
     () => reader.end(Buffer.alloc(0)),
     (e) => reader.destroy(e),
   );
   const root = resolve(to);
   for await (const entry of reader) {
-    const { name, type = "file", mode = 0o644, linkname = "" } = entry.header;
+    const { name, type = "file", mode = 0o644, linkname = "", uid = 0, gid = 0 } = entry.header;
     const target = safeTarget(root, into ? name : name.split("/").slice(1).join("/"));
     if (type === "directory") mkdirSync(target, { recursive: true, mode: (mode & 0o777) | 0o700 });
     else if (type === "symlink") {
@@ -95,9 +121,9 @@ async function copyOut({ client }: Context, machine: string, from: string, to: s
     } else if (type === "file") {
       rmSync(target, { force: true });
       await pipeline(entry, createWriteStream(target, { mode: mode & 0o777, flags: "wx" }));
-      continue;
     }
-    entry.resume();
+    if (owners) lchownSync(target, uid, gid);
+    if (type !== "file") entry.resume();
   }
   await session.exit;
 }
@@ -121,6 +147,7 @@ async function openCopy(
   machine: string,
   direction: "in" | "out",
   path: string,
+  owners: boolean,
   data: (bytes: Buffer) => void = () => {},
 ) {
   const exit = Promise.withResolvers<void>();
@@ -129,7 +156,7 @@ async function openCopy(
   let complaint = "";
   const stream: Stream = await client().stream(
     "machineCopy",
-    { params: { machine }, query: { direction, path } },
+    { params: { machine }, query: { direction, path, owners } },
     {
       message(type, payload) {
         if (type === F.STDOUT) data(payload);

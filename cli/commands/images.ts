@@ -1,6 +1,7 @@
 import { HyperlaneError } from "#contract/errors.ts";
 import type { Image } from "#contract/resources/image.ts";
 import { JSON_FLAG, type Command, type Context } from "#cli/command.ts";
+import { inspecting, pruning, removing } from "#cli/resource.ts";
 import { formatBytes, transferImage } from "#cli/transfer.ts";
 import { age } from "./machines.ts";
 
@@ -123,56 +124,18 @@ export const imageTag: Command = {
   },
 };
 
-export const imageRm: Command = {
-  name: "image rm",
-  usage: "vps image rm NAME...",
-  summary: "Remove images that no machine uses",
-  examples: ["vps image rm my-api:v3"],
-  args: [1, 100],
-  complete: "image",
-  flags: { json: JSON_FLAG },
-  async run({ client, args, out }) {
-    const gone: Image[] = [];
-    for (const name of args) {
-      gone.push(await client().removeImage({ params: { image: name } }));
-      out.done(`Image ${gone.at(-1)!.name} is removed`);
-    }
-    out.data(gone.length === 1 ? gone[0] : gone);
-  },
-};
+export const imageRm = removing("image", "my-api:v3", "images that no machine uses", (client, image) =>
+  client.removeImage({ params: { image } }),
+);
 
-export const imagePrune: Command = {
-  name: "image prune",
-  usage: "vps image prune",
-  summary: "Remove every image that no machine uses",
-  examples: ["vps image prune --yes"],
-  args: [0, 0],
-  flags: { yes: { type: "boolean", short: "y", help: "Do not ask" }, json: JSON_FLAG },
-  async run({ client, flags, out }) {
-    if (!flags.yes)
-      throw new HyperlaneError("USAGE", "This removes every image that no machine uses.", {
-        hint: "If that is what you want: vps image prune --yes",
-      });
-    const done = await client().pruneImages({ body: {} });
-    for (const name of done.removed) out.done(`Image ${name} is removed`);
-    out.line(`${formatBytes(done.freedBytes)} freed`);
-    out.data(done);
-  },
-};
+export const imagePrune = pruning(
+  "image",
+  "image that no machine uses",
+  (client) => client.pruneImages({ body: {} }),
+  (done) => `${formatBytes(done.freedBytes)} freed`,
+);
 
-export const imageInspect: Command = {
-  name: "image inspect",
-  usage: "vps image inspect NAME",
-  summary: "Everything about an image, as JSON",
-  examples: ["vps image inspect nginx"],
-  args: [1, 1],
-  complete: "image",
-  flags: { json: JSON_FLAG },
-  async run({ client, args, out }) {
-    const image = await client().getImage({ params: { image: args[0]! } });
-    out.raw(Buffer.from(`${JSON.stringify(image, null, 2)}\n`));
-  },
-};
+export const imageInspect = inspecting("image", "debian:12", (client, image) => client.getImage({ params: { image } }));
 
 export const imageHistory: Command = {
   name: "image history",

@@ -93,7 +93,18 @@ export const show: Command = {
       ["IPv6", m.observed?.address6],
       ["IPv4", m.observed?.address4],
       ["Runs on", m.observed?.accelerator === "tcg" ? "software emulation (`vps doctor` says why)" : m.observed?.accelerator],
-      ["Exposed", m.exposures.map((e) => `${e.hostPort} -> ${e.port}/${e.protocol}`).join(", ") || null],
+      [
+        "Exposed",
+        m.exposures.map((e) => `${e.hostIp === null ? "" : `${e.hostIp}:`}${e.hostPort} -> ${e.port}/${e.protocol}`).join(", ") || null,
+      ],
+      ["Volumes", m.spec.mounts.map((x) => `${x.volume ?? x.folder} at ${x.path}${x.readonly ? ", to read only" : ""}`).join("; ") || null],
+      [
+        "Waiting",
+        Object.values(m.observed?.volumes ?? {})
+          .flatMap((v) => v.reason ?? [])
+          .join("; ") || null,
+      ],
+      ["Networks", m.spec.networks.map((x) => [x.network, ...x.aliases.map((a) => `as ${a}`)].join(" ")).join(", ") || "none"],
       [
         "Labels",
         Object.entries(m.labels)

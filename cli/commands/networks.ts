@@ -1,6 +1,5 @@
-import { HyperlaneError } from "#contract/errors.ts";
-import type { Network } from "#contract/resources/network.ts";
 import { JSON_FLAG, type Command } from "#cli/command.ts";
+import { inspecting, pruning, removing } from "#cli/resource.ts";
 import { hasHeard, waitFor } from "#cli/wait.ts";
 
 export const networkCreate: Command = {
@@ -36,57 +35,13 @@ export const networkList: Command = {
   },
 };
 
-export const networkInspect: Command = {
-  name: "network inspect",
-  usage: "vps network inspect NAME...",
-  summary: "Everything about networks, as JSON",
-  examples: ["vps network inspect back"],
-  args: [1, 100],
-  complete: "network",
-  flags: { json: JSON_FLAG },
-  async run({ client, args, out }) {
-    const found = await Promise.all(args.map((network) => client().getNetwork({ params: { network } })));
-    const value = found.length === 1 ? found[0] : found;
-    if (!out.json) out.line(JSON.stringify(value, null, 2));
-    out.data(value);
-  },
-};
+export const networkInspect = inspecting("network", "back", (client, network) => client.getNetwork({ params: { network } }));
 
-export const networkRm: Command = {
-  name: "network rm",
-  usage: "vps network rm NAME...",
-  summary: "Remove networks that no machine is in",
-  examples: ["vps network rm back"],
-  args: [1, 100],
-  complete: "network",
-  flags: { json: JSON_FLAG },
-  async run({ client, args, out }) {
-    const gone: Network[] = [];
-    for (const network of args) {
-      gone.push(await client().removeNetwork({ params: { network } }));
-      out.done(`Network ${network} is removed`);
-    }
-    out.data(gone.length === 1 ? gone[0] : gone);
-  },
-};
+export const networkRm = removing("network", "back", "networks that no machine is in", (client, network) =>
+  client.removeNetwork({ params: { network } }),
+);
 
-export const networkPrune: Command = {
-  name: "network prune",
-  usage: "vps network prune",
-  summary: "Remove every network that no machine is in",
-  examples: ["vps network prune --yes"],
-  args: [0, 0],
-  flags: { yes: { type: "boolean", short: "y", help: "Do not ask" }, json: JSON_FLAG },
-  async run({ client, flags, out }) {
-    if (!flags.yes)
-      throw new HyperlaneError("USAGE", "This removes every network that no machine is in.", {
-        hint: "If that is what you want: vps network prune --yes",
-      });
-    const done = await client().pruneNetworks({ body: {} });
-    for (const name of done.removed) out.done(`Network ${name} is removed`);
-    out.data(done);
-  },
-};
+export const networkPrune = pruning("network", "network that no machine is in", (client) => client.pruneNetworks({ body: {} }));
 
 export const networkConnect: Command = {
   name: "network connect",

@@ -6,6 +6,7 @@ import type { Volume } from "#contract/resources/volume.ts";
 import { F } from "#contract/wire/frames.ts";
 import { JSON_FLAG, type Command, type Context } from "#cli/command.ts";
 import type { Output } from "#cli/render/output.ts";
+import { inspecting, pruning, removing } from "#cli/resource.ts";
 import { formatBytes } from "#cli/transfer.ts";
 import { hasHeard, waitFor } from "#cli/wait.ts";
 import { createWindow } from "#cli/window.ts";
@@ -73,64 +74,25 @@ export const volumeList: Command = {
   },
 };
 
-export const volumeInspect: Command = {
-  name: "volume inspect",
-  usage: "vps volume inspect NAME...",
-  summary: "Everything about volumes, as JSON",
-  examples: ["vps volume inspect data"],
-  args: [1, 100],
-  complete: "volume",
-  flags: { json: JSON_FLAG },
-  async run({ client, args, out }) {
-    const found = await Promise.all(args.map((volume) => client().getVolume({ params: { volume } })));
-    const value = found.length === 1 ? found[0] : found;
-    if (!out.json) out.line(JSON.stringify(value, null, 2));
-    out.data(value);
-  },
-};
+export const volumeInspect = inspecting("volume", "data", (client, volume) => client.getVolume({ params: { volume } }));
 
-export const volumeRm: Command = {
-  name: "volume rm",
-  usage: "vps volume rm NAME...",
-  summary: "Remove volumes that no machine uses, with what they hold and their snapshots",
-  examples: ["vps volume rm data"],
-  args: [1, 100],
-  complete: "volume",
-  flags: { json: JSON_FLAG },
-  async run({ client, args, out }) {
-    const gone: Volume[] = [];
-    for (const volume of args) {
-      gone.push(await client().removeVolume({ params: { volume } }));
-      await untilVolume(client(), volume, (v) => v === undefined);
-      out.done(`Volume ${volume} is removed`);
-    }
-    out.data(gone.length === 1 ? gone[0] : gone);
+export const volumeRm = removing(
+  "volume",
+  "data",
+  "volumes that no machine uses, with what they hold and their snapshots",
+  async (client, name) => {
+    const volume = await client.removeVolume({ params: { volume: name } });
+    await untilVolume(client, volume.id, (v) => v === undefined);
+    return volume;
   },
-};
+);
 
-export const volumePrune: Command = {
-  name: "volume prune",
-  usage: "vps volume prune",
-  summary: "Remove every volume that no machine uses",
-  examples: ["vps volume prune --yes"],
-  args: [0, 0],
-  flags: { yes: { type: "boolean", short: "y", help: "Do not ask" }, json: JSON_FLAG },
-  async run({ client, flags, out }) {
-    const unused = (await client().listVolumes()).items.filter((v) => !v.usedBy.length);
-    if (!flags.yes)
-      throw new HyperlaneError(
-        "USAGE",
-        `This removes every volume that no machine uses: ${unused.map((v) => v.name).join(", ") || "none now"}.`,
-        {
-          hint: "If that is what you want: vps volume prune --yes",
-        },
-      );
-    const done = await client().pruneVolumes({ body: {} });
-    for (const name of done.removed) out.done(`Volume ${name} is removed`);
-    out.line(`${formatBytes(done.freedBytes)} freed`);
-    out.data(done);
-  },
-};
+export const volumePrune = pruning(
+  "volume",
+  "volume that no machine uses, with what it holds",
+  (client) => client.pruneVolumes({ body: {} }),
+  (done) => `${formatBytes(done.freedBytes)} freed`,
+);
 
 export const volumeResize: Command = {
   name: "volume resize",

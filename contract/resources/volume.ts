@@ -44,6 +44,11 @@ export const Mounts = z
   .refine((mounts) => new Set(mounts.map((m) => m.path)).size === mounts.length, "must not mount two things at one path")
   .refine((mounts) => new Set(mounts.map((m) => m.volume ?? m)).size === mounts.length, "must not mount one volume twice");
 
+/** By name: where links lead is for the node to look at. */
+export function isBelow(path: string, folders: readonly string[]): boolean {
+  return folders.some((f) => path === f || path.startsWith(f === "/" ? f : `${f}/`));
+}
+
 const SnapshotSeen = z.object({ state: z.enum(["ready", "failed"]), bytes: z.number(), reason: z.string().nullable() });
 export const SnapshotsSeen = z.record(z.string(), SnapshotSeen);
 

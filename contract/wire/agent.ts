@@ -113,7 +113,7 @@ export const OpenRequest = z.discriminatedUnion("kind", [
     cols: z.int(),
   }),
   z.object({ kind: z.literal("read"), machine: z.string(), path: z.string() }),
-  z.object({ kind: z.literal("write"), machine: z.string(), path: z.string() }),
+  z.object({ kind: z.literal("write"), machine: z.string(), path: z.string(), owners: z.boolean() }),
   z.object({ kind: z.literal("tunnel"), machine: z.string(), port: z.int() }),
   z.object({ kind: z.literal("import"), volume: z.string() }),
   z.object({ kind: z.literal("attach"), machine: z.string(), rows: z.int(), cols: z.int() }),

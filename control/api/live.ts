@@ -131,8 +131,8 @@ function openRequest(name: LiveName, { id: machine }: { id: string }, query: unk
       return { kind: "exec", machine, workdir, user, env, ...rest };
     }
     case "machineCopy": {
-      const { direction, path } = query as Query<"machineCopy">;
-      return { kind: direction === "in" ? "write" : "read", machine, path };
+      const { direction, path, owners } = query as Query<"machineCopy">;
+      return direction === "in" ? { kind: "write", machine, path, owners } : { kind: "read", machine, path };
     }
     case "machineTunnel":
       return { kind: "tunnel", machine, ...(query as Query<"machineTunnel">) };

@@ -34,6 +34,7 @@ const ROUTES: readonly { methods: readonly string[]; path: RegExp; run(call: Cal
   { methods: ["GET", "PATCH", "PUT", "DELETE"], path: /^(.+)\/blobs\/uploads\/([0-9a-f-]{36})$/, run: upload },
   { methods: ["GET", "HEAD"], path: /^(.+)\/blobs\/([^/]+)$/, run: getBlob },
   { methods: ["GET"], path: /^(.+)\/tags\/list()$/, run: listTags },
+  { methods: ["GET"], path: /^(.+)\/referrers\/([^/]+)$/, run: listReferrers },
 ];
 
 export async function serveRegistry(deps: Deps, request: Request, url: URL, log: (line: string) => void): Promise<Response> {
@@ -100,6 +101,27 @@ function getManifest({ deps, blobs, request, repository }: Call, reference: stri
   return new Response(request.method === "HEAD" ? null : new Uint8Array(bytes), { headers });
 }
 
+/** The manifest that this one is about (image-spec, "subject"). */
+function subjectOf(doc: unknown): string | undefined {
+  const digest = (doc as { subject?: { digest?: unknown } } | null)?.subject?.digest;
+  return typeof digest === "string" && DIGEST.test(digest) ? digest : undefined;
+}
+
+/** What is about a manifest, as an index: an empty one where nothing is. */
+function listReferrers({ blobs, url }: Call, subject: string): Response {
+  if (!DIGEST.test(subject)) throw new Refusal(400, "DIGEST_INVALID", `"${subject}" is no sha256 digest`);
+  const wanted = url.searchParams.get("artifactType");
+  const manifests = blobs.referrers(subject).flatMap((digest) => {
+    const bytes = blobs.read(digest);
+    const doc = JSON.parse(bytes.toString()) as { artifactType?: string; config?: { mediaType?: string }; annotations?: object };
+    const artifactType = doc.artifactType ?? doc.config?.mediaType;
+    if (wanted !== null && artifactType !== wanted) return [];
+    return [{ mediaType: mediaTypeOf(bytes), digest, size: bytes.length, artifactType, annotations: doc.annotations }];
+  });
+  const headers = { "content-type": MEDIA.index, ...(wanted !== null && { "oci-filters-applied": "artifactType" }) };
+  return json(200, { schemaVersion: 2, mediaType: MEDIA.index, manifests }, headers);
+}
+
 /** undefined: it is no manifest at all. */
 function mediaTypeOf(bytes: Buffer): string | undefined {
   try {
@@ -127,9 +149,15 @@ async function putManifest({ deps, blobs, request, token, repository }: Call, re
   const digest = blobs.put(bytes);
   for (const part of partsOf(doc)) blobs.touch(part);
   if (name !== undefined) await deps.images.keep(name, digest, undefined, token.id);
+  const subject = subjectOf(doc);
+  if (subject !== undefined) blobs.refer(subject, digest);
   return new Response(null, {
     status: 201,
-    headers: { location: `/v2/${repository}/manifests/${digest}`, "docker-content-digest": digest },
+    headers: {
+      location: `/v2/${repository}/manifests/${digest}`,
+      "docker-content-digest": digest,
+      ...(subject !== undefined && { "oci-subject": subject }),
+    },
   });
 }
 
@@ -144,12 +172,14 @@ function partsOf(doc: unknown): string[] {
   return [manifest.data.config.digest, ...manifest.data.layers.map((l) => l.digest)];
 }
 
-async function removeManifest({ deps, token, repository }: Call, reference: string): Promise<Response> {
+async function removeManifest({ deps, blobs, token, repository }: Call, reference: string): Promise<Response> {
   const { state } = deps.store;
+  const about = DIGEST.test(reference) && blobs.has(reference) ? subjectOf(JSON.parse(blobs.read(reference).toString())) : undefined;
+  if (about !== undefined) blobs.unrefer(about, reference);
   const gone = DIGEST.test(reference)
     ? [...state.image.values()].filter((i) => i.target === reference && i.name.startsWith(`${repository}:`))
     : [imageNamed(state, nameOf(repository, reference))].filter((i) => i !== undefined);
-  if (!gone.length) throw new Refusal(404, "MANIFEST_UNKNOWN", `${repository} has no ${reference}`);
+  if (!gone.length && about === undefined) throw new Refusal(404, "MANIFEST_UNKNOWN", `${repository} has no ${reference}`);
   await deps.store.append(gone.map((i) => ({ type: "v1.ImageRemoved", subject: i.id, actor: token.id, data: {} })));
   deps.images.collectSoon();
   return new Response(null, { status: 202 });

@@ -2,8 +2,7 @@
 import { HyperlaneError } from "#contract/errors.ts";
 import { nearest } from "#contract/nearest.ts";
 import { formatMib } from "#contract/size.ts";
-import { MOUNTS_MAX, type Mount, type Volume } from "#contract/resources/volume.ts";
-import { isBelow } from "#control/schedule/place.ts";
+import { isBelow, MOUNTS_MAX, type Mount, type Volume } from "#contract/resources/volume.ts";
 import type { NewEvent, State, StoredMachine, StoredVolume } from "#control/model/state.ts";
 import { demand, machineOf, view, type Handlers } from "./handler.ts";
 

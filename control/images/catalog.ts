@@ -50,6 +50,7 @@ export function reachable(state: State, blobs: Blobs): Set<string> {
   const visit = (digest: string): void => {
     if (keep.has(digest) || !blobs.has(digest)) return;
     keep.add(digest);
+    for (const referrer of blobs.referrers(digest)) visit(referrer);
     const doc: unknown = JSON.parse(blobs.read(digest).toString());
     const index = isIndex(doc) ? Index.safeParse(doc) : undefined;
     for (const child of index?.data?.manifests ?? []) visit(child.digest);

@@ -8,7 +8,8 @@ import { MachineSpec } from "#contract/resources/machine.ts";
 import { toHyperlaneError } from "#contract/errors.ts";
 import type { Store } from "#control/store/store.ts";
 import type { StoredMachine, StoredVolume } from "#control/model/state.ts";
-import { plan, RESEND_MS, type Action } from "./plan.ts";
+import { plan } from "./plan.ts";
+import { RESEND_MS, type Action } from "./plan-facts.ts";
 
 export type Agents = {
   apply(node: string, request: ApplyRequest): Promise<void>;

@@ -1,6 +1,6 @@
 /** The planner's part for volumes. A volume is placed with the first machine that mounts it, and its later ones follow it. Pure. */
 import type { State, StoredMachine, StoredVolume } from "#control/model/state.ts";
-import { fact, mustHear, snapshots, type Action, type World } from "./plan.ts";
+import { fact, mustHear, snapshots, type Action, type World } from "./plan-facts.ts";
 
 export function planVolumes(world: World): Action[] {
   const { state } = world;

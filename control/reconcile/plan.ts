@@ -7,30 +7,10 @@ import { restartsAfter, restartsMost } from "#contract/resources/restart.ts";
 import { place, reserve, usageByNode, type Usage } from "#control/schedule/place.ts";
 import { hasEnded } from "#control/model/machine.ts";
 import type { NewEvent, State, StoredMachine } from "#control/model/state.ts";
+import { fact, mustHear, snapshots, type Action, type World } from "./plan-facts.ts";
 import { nodesOfVolumes, planVolumes } from "./plan-volumes.ts";
 
-export type Action =
-  | { kind: "append"; event: NewEvent }
-  | { kind: "apply"; node: string; machine: string; revision: number }
-  | { kind: "applyVolume"; node: string; volume: string; revision: number }
-  | { kind: "remove"; node: string; machine: string }
-  | { kind: "removeImage"; node: string; rootfs: string }
-  | { kind: "sendImage"; node: string; rootfs: string; digest: string }
-  | { kind: "commit"; node: string; machine: string; image: string };
-
-export type World = {
-  state: State;
-  now: number;
-  /** Machines that a node holds and nobody wants there. */
-  orphans: readonly { node: string; machine: string }[];
-  /** When a document was last sent, by machine or volume. */
-  sent: ReadonlyMap<string, { revision: number; at: number }>;
-};
-
 export const MAX_ATTEMPTS = 5;
-/** An agent that took a document says so in its next observation; without that it is sent again. */
-export const RESEND_MS = 5_000;
-
 /** A machine that removes itself is there a little longer, for whoever still reads what it printed. */
 const REMOVE_AFTER_MS = 10_000;
 
@@ -57,10 +37,6 @@ export function plan(world: World): Action[] {
     if (world.state.machine.get(orphan.machine)?.node !== orphan.node) actions.push({ kind: "remove", ...orphan });
   actions.push(...images(world.state));
   return actions;
-}
-
-export function fact<T extends NewEvent["type"]>(type: T, subject: string, data: Extract<NewEvent, { type: T }>["data"]): NewEvent {
-  return { type, subject, actor: "reconcile", data } as NewEvent;
 }
 
 /** Of a machine, and with it of those of its volumes that are nowhere yet. placed: volumes, by id. */
@@ -118,28 +94,6 @@ function giveUpOrRetry(m: StoredMachine, now: number, seen: Observed): NewEvent 
   if (m.spec.restart !== "no" && m.attempt < Math.min(most, MAX_ATTEMPTS - 1)) return retry(m, now, seen);
   const times = m.attempt === 0 ? "" : ` (after ${m.attempt + 1} attempts)`;
   return fact("v1.MachineFailed", m.id, { reason: `${seen.reason ?? "it ended"}${times}` });
-}
-
-/** A machine or a volume, by what its node has last said of it. */
-type Owner = { id: string; node: string | null; revision: number; observed: Pick<Observed, "revision" | "snapshots"> | null };
-
-export function mustHear(o: Owner, node: string, world: World): boolean {
-  if (!world.state.node.get(node)?.connected) return false;
-  if (o.observed && o.observed.revision >= o.revision) return false;
-  const sent = world.sent.get(o.id);
-  return !sent || sent.revision < o.revision || world.now - sent.at >= RESEND_MS;
-}
-
-export function snapshots(o: Owner, state: State): Action[] {
-  const actions: Action[] = [];
-  for (const id of state.snapshotsOf.get(o.id)!) {
-    const snapshot = state.snapshot.get(id)!;
-    const seen = o.observed?.snapshots[id];
-    if (snapshot.state === "creating" && seen) actions.push({ kind: "append", event: fact("v1.SnapshotObserved", id, seen) });
-    const gone = !seen && (o.node === null || (o.observed !== null && o.observed.revision >= o.revision));
-    if (snapshot.state === "removing" && gone) actions.push({ kind: "append", event: fact("v1.SnapshotRemoved", id, {}) });
-  }
-  return actions;
 }
 
 /** What a node needs is sent to it, what nobody needs any more is removed there. */

@@ -5,6 +5,7 @@
  */
 import type { Node } from "#contract/resources/other.ts";
 import type { MachineSpec } from "#contract/resources/machine.ts";
+import { isBelow } from "#contract/resources/volume.ts";
 import { formatMib } from "#contract/size.ts";
 
 export type Usage = { cpu: number; memoryMib: number; diskMib: number; slots: Set<number> };
@@ -68,11 +69,6 @@ export function whyNot(spec: MachineSpec, node: Node, usage: Usage | undefined):
   if (used.diskMib + spec.diskMib > s.diskMib)
     return `${formatMib(spec.diskMib)} disk asked, ${size(s.diskMib - used.diskMib)} of ${formatMib(s.diskMib)} free`;
   return null;
-}
-
-/** By name; the agent looks at what is really there. */
-export function isBelow(path: string, folders: readonly string[]): boolean {
-  return folders.some((f) => path === f || path.startsWith(f === "/" ? f : `${f}/`));
 }
 
 function size(mib: number): string {

@@ -333,6 +333,26 @@ e2e(
   60_000,
 );
 
+e2e(
+  "cp takes and gives archives, and keeps owners where asked",
+  async () => {
+    await n.ok(n.vps("run", "-d", "--name", "keeper", "box:1", "sleep", "600"));
+    const dir = `${n.home}/owned`;
+    await Bun.$`mkdir -p ${dir}/sub && echo text > ${dir}/sub/f && chown -R 12:34 ${dir} && chmod 4755 ${dir}/sub/f`.quiet();
+    const vps = `${process.execPath} ${import.meta.dirname}/../../main.ts vps`;
+    const seen = () => n.ok(n.vps("exec", "keeper", "--", "stat", "-c", "%u:%g %a", "/srv/sub", "/srv/sub/f"));
+    await n.ok(n.sh(["sh", "-c", `tar -C ${dir} -c sub | ${vps} cp - keeper:/srv`]));
+    expect(await seen()).toBe("0:0 755\n0:0 4755\n");
+    await n.ok(n.vps("cp", "-a", `${dir}/sub`, "keeper:/srv/"));
+    expect(await seen()).toBe("12:34 755\n12:34 4755\n");
+    expect(await n.ok(n.sh(["sh", "-c", `${vps} cp keeper:/srv/sub - | tar -tv --numeric-owner`]))).toMatch(/-rwsr-xr-x 12\/34 .* sub\/f/);
+    await n.ok(n.vps("cp", "-a", "keeper:/srv/sub", `${n.home}/back`));
+    expect((await n.sh(["stat", "-c", "%u:%g", `${n.home}/back/f`])).out).toBe("12:34\n");
+    await n.ok(n.vps("destroy", "-y", "keeper"));
+  },
+  60_000,
+);
+
 peer(
   "what docker save writes is loaded, and runs",
   async () => {

@@ -19,15 +19,37 @@ export type FakeControl = {
   lanes: ReturnType<typeof createFakeLanes>;
   close(): void;
 };
-export async function startFakeControl({
-  cpu = 8,
-  memoryMib = 16384,
-  diskMib = 500_000,
-  stepMs = 5,
-  log = (_: string) => {},
-} = {}): Promise<FakeControl> {
+const SIZE = { cpu: 8, memoryMib: 16384, diskMib: 500_000 };
+
+export async function startFakeControl({ stepMs = 5, log = () => {}, ...size }: Partial<NodeOptions> = {}): Promise<FakeControl> {
+  const { dir, made } = await initFake();
+  const { host, lanes, close } = await startFakeNode(made, dir, { ...SIZE, ...size, stepMs, log });
+  const { url, token, client, control } = await serveFake(dir, made, log);
+  return {
+    url,
+    token,
+    client,
+    host,
+    dir,
+    lanes,
+    close(): void {
+      control.close();
+      close();
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+type NodeOptions = typeof SIZE & { stepMs: number; log(line: string): void };
+export type Made = Awaited<ReturnType<typeof initControl>>;
+
+export async function initFake(): Promise<{ dir: string; made: Made }> {
   const dir = mkdtempSync(`${tmpdir()}/hl-fake-`);
-  const made = await initControl({ dir, port: freePorts(), nodeName: "node-1" });
+  return { dir, made: await initControl({ dir, port: freePorts(), nodeName: "node-1" }) };
+}
+
+/** The node that was enrolled, its machines pretended. */
+export async function startFakeNode(made: Made, dir: string, { stepMs, log, ...size }: NodeOptions) {
   const host = createFakeHost();
   const lanes = createFakeLanes(host, wallClock, () => stepMs);
   const agent = await startAgentServer(
@@ -38,32 +60,32 @@ export async function startFakeControl({
       images: createFakeImages(host) as never,
       logsDir: dir,
       workDir: dir,
-      status: () => fakeStatus(host, { cpu, memoryMib, diskMib }),
+      status: () => fakeStatus(host, size),
       tls: made.tls,
       log,
     },
     made.agentAddress,
   );
-  const control = await runControl(dir, "0.1.0", log);
-  const url = `http://127.0.0.1:${control.port}`;
-  const client = createClient({ url, token: made.secret! });
-  const registry = createRegistry({ base: url, credentials: { username: "test", password: made.secret! }, push: true });
-  await importRootfs(registry, Readable.from([Buffer.alloc(1024)]), "debian:12", { Cmd: ["/sbin/init"] });
-  while (!(await client.listNodes()).items[0]?.connected) await Bun.sleep(10);
   return {
-    url,
-    token: made.secret!,
-    client,
     host,
-    dir,
     lanes,
     close(): void {
-      control.close();
       agent.close();
       lanes.close();
-      rmSync(dir, { recursive: true, force: true });
     },
   };
+}
+
+/** The control plane, once it has an image and its node. */
+export async function serveFake(dir: string, made: Made, log: (line: string) => void) {
+  const control = await runControl(dir, "0.1.0", log);
+  const url = `http://127.0.0.1:${control.port}`;
+  const token = made.secret!;
+  const client = createClient({ url, token });
+  const registry = createRegistry({ base: url, credentials: { username: "test", password: token }, push: true });
+  await importRootfs(registry, Readable.from([Buffer.alloc(1024)]), "debian:12", { Cmd: ["/sbin/init"] });
+  while (!(await client.listNodes()).items[0]?.connected) await Bun.sleep(10);
+  return { control, url, token, client };
 }
 
 /** A free port that has a free one above it. */

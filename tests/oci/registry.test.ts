@@ -7,6 +7,7 @@ import { openBlobs, type Blobs } from "#oci/blobs.ts";
 import { createRegistry } from "#oci/client.ts";
 import type { RegistryOptions } from "#oci/session.ts";
 import { createTransfers, endpointsOf, type Progress } from "#oci/transfer.ts";
+import { reachable } from "#control/images/catalog.ts";
 import { createMover } from "#control/images/mover.ts";
 import { emptyState, type NewEvent } from "#control/model/state.ts";
 import { startFakeControl, type FakeControl } from "#tests/fake/control.ts";
@@ -298,6 +299,50 @@ test("our registry: uploads in chunks, ranges, mounts, tags, and what it refuses
   const put = await ask("PUT", "/v2/x/y/manifests/v1", { body: manifest(blob) });
   expect(put.status).toBe(201);
   expect((await ask("GET", `/v2/x/y/manifests/${put.headers.get("docker-content-digest")}`)).status).toBe(200);
+  // Signatures and the like: manifests about another, found by it, by their kind, and kept for as long as it is.
+  const subject = put.headers.get("docker-content-digest")!;
+  const about = (artifactType: string) =>
+    JSON.stringify({
+      ...JSON.parse(manifest(blob)),
+      artifactType,
+      subject: { mediaType: "x/y", digest: subject, size: 1 },
+      annotations: { a: "b" },
+    });
+  const digests = ["text/signature", "text/sbom"].map(
+    (kind) => `sha256:${new Bun.CryptoHasher("sha256").update(about(kind)).digest("hex")}`,
+  );
+  for (const [i, kind] of ["text/signature", "text/sbom"].entries()) {
+    const answer = await ask("PUT", `/v2/x/y/manifests/${digests[i]}`, { body: about(kind) });
+    expect([answer.status, answer.headers.get("oci-subject")]).toEqual([201, subject]);
+  }
+  const referrers = async (query = "") =>
+    (await (await ask("GET", `/v2/x/y/referrers/${subject}${query}`)).json()) as { manifests: { digest: string }[] };
+  expect((await referrers()).manifests.map((m) => m.digest)).toEqual(digests.toSorted());
+  const signatures = await ask("GET", `/v2/x/y/referrers/${subject}?artifactType=text/signature`);
+  expect(signatures.headers.get("oci-filters-applied")).toBe("artifactType");
+  expect(await signatures.json()).toEqual({
+    schemaVersion: 2,
+    mediaType: "application/vnd.oci.image.index.v1+json",
+    manifests: [
+      {
+        mediaType: "application/vnd.oci.image.manifest.v1+json",
+        digest: digests[0]!,
+        size: about("text/signature").length,
+        artifactType: "text/signature",
+        annotations: { a: "b" },
+      },
+    ],
+  });
+  const kept = openBlobs(`${control.dir}/registry`);
+  const state = emptyState();
+  const nothing = { rootfs: null, run: null, platform: null, bytes: 0, from: null, reason: null, createdAt: 0 };
+  state.image.set("i-1", { id: "i-1", name: "x/y:v1", state: "ready", digest: subject, target: subject, ...nothing });
+  expect([...digests].every((d) => reachable(state, kept).has(d))).toBe(true);
+  expect((await ask("DELETE", `/v2/x/y/manifests/${digests[0]}`)).status).toBe(202);
+  expect((await referrers()).manifests.map((m) => m.digest)).toEqual([digests[1]!]);
+  expect((await ((await ask("GET", `/v2/x/y/referrers/sha256:${"2".repeat(64)}`)).json() as Promise<{ manifests: [] }>)).manifests).toEqual(
+    [],
+  );
   // A thing that is no image of a file system is kept, and no machine is made from it.
   await expect(control.client.createMachine({ body: { name: "none", spec: { image: "x/y:v1" } } })).rejects.toThrow(
     /no image that a machine can be made from/,
