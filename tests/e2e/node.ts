@@ -95,7 +95,11 @@ export async function startNode(name: string, init: string[] = []) {
       const left = (await sh(["ip", "-br", "link"])).out.split("\n").filter((l) => /^(hl-|hyperlane)/.test(l));
       left.push(...(await sh(["nft", "list", "tables"])).out.split("\n").filter((l) => l.includes("hyperlane")));
       left.push(...(await sh(["pgrep", "-fa", `${node}/m-`])).out.split("\n").filter((l) => l && !l.includes("pgrep")));
-      left.push(...[`${home}/state`, `/run/hyperlane/${node}`, `${home}/.config/hyperlane/config.json`].filter(existsSync));
+      left.push(
+        ...[`${home}/state`, `/run/hyperlane/${node}`, `/run/hyperlane/${node}-folders`, `${home}/.config/hyperlane/config.json`].filter(
+          existsSync,
+        ),
+      );
       left.push(...(await Bun.$`find /sys/fs/cgroup -name ${`${node}.m-*`}`.text()).split("\n").filter(Boolean));
       await Bun.$`ip netns del ${ns} `.quiet();
       await Bun.$`umount -R ${cgroups}; rmdir ${cgroups}`.quiet().nothrow();
