@@ -15,11 +15,11 @@ export function overview(): string {
     "  vps ssh api-prod           and you are in it",
     "",
   ];
-  for (const [group, rows] of groups) lines.push(group, ...rows.map(([name, row]) => `  ${name.padEnd(18)}${row.summary}`), "");
+  for (const [group, rows] of groups) lines.push(group, ...rows.map(([name, row]) => `  ${name.padEnd(20)}${row.summary}`), "");
   lines.push(
     "Other",
-    "  completion SHELL  Completion for bash, zsh or fish",
-    "  version           Print the version",
+    "  completion SHELL    Completion for bash, zsh or fish",
+    "  version             Print the version",
     "",
     "vps COMMAND --help shows examples. --json prints JSON. NO_COLOR turns colours off.",
     "Exit codes: 0 done, 1 failed, 2 bad input, 3 bug, 4 not allowed, 5 not found, 6 conflict,",

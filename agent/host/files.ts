@@ -29,3 +29,12 @@ export function readJson(path: string): unknown {
     throw error;
   }
 }
+
+/** undefined also when it is there and cannot be read. */
+export function readOrNothing(path: string): unknown {
+  try {
+    return readJson(path);
+  } catch {
+    return undefined;
+  }
+}

@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { z } from "zod";
 import { Observed } from "#contract/resources/machine.ts";
 import { Desired } from "#contract/wire/agent.ts";
-import { readJson, writeFileDurably } from "#agent/host/files.ts";
+import { readOrNothing, writeFileDurably } from "#agent/host/files.ts";
 
 const Process = z.object({ pid: z.int(), startTime: z.int(), bootId: z.string() });
 
@@ -76,12 +76,4 @@ export function loadRecords(dir: string): { records: Record[]; unreadable: strin
     else unreadable.push(id);
   }
   return { records, unreadable };
-}
-
-function readOrNothing(path: string): unknown {
-  try {
-    return readJson(path);
-  } catch {
-    return undefined;
-  }
 }

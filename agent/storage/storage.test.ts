@@ -123,8 +123,17 @@ const markedAt = (path: string): string =>
 
 /** What volumes hold, and who gets at it. dir: for records, and what exists for a while. */
 async function volumeSuite(storage: Storage, dir: string): Promise<void> {
-  const { volumes, grown, frozen, until } = openVolumesIn(storage, dir);
+  let full = true;
+  const filling: Storage = {
+    ...storage,
+    createDisk: (...how) => (full ? Promise.reject(new Error("no room")) : storage.createDisk(...how)),
+  };
+  const { volumes, grown, frozen, until } = openVolumesIn(filling, dir);
   volumes.apply(want(1));
+  await until((seen) => seen.state === "failed");
+  await expect(volumes.lend(volume, first, uidA, false, never)).rejects.toThrow("no room");
+  // It is made once there is room for it, by whoever needs it next.
+  full = false;
   const kept = () => storage.diskPath(volume);
   const mine = await volumes.lend(volume, first, uidA, false, never);
   expect([await can(uidA, "write", mine), await can(uidB, "read", mine), await can(uidA, "read", kept())]).toEqual([true, false, false]);

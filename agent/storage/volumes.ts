@@ -8,7 +8,7 @@ import { z } from "zod";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { VolumeObserved } from "#contract/resources/volume.ts";
 import { DesiredVolume } from "#contract/wire/agent.ts";
-import { readJson, writeFileDurably } from "#agent/host/files.ts";
+import { readOrNothing, writeFileDurably } from "#agent/host/files.ts";
 import { dropImport, importArchive } from "./import.ts";
 import { lend, replayJournal, takeBack } from "./lend.ts";
 import type { Storage } from "./storage.ts";
@@ -50,7 +50,7 @@ export function openVolumes(deps: Deps) {
   mkdirSync(deps.recordsDir, { recursive: true, mode: 0o700 });
   for (const file of readdirSync(deps.recordsDir)) {
     if (!file.endsWith(".json")) continue;
-    const parsed = Record.safeParse(readJson(`${deps.recordsDir}/${file}`));
+    const parsed = Record.safeParse(readOrNothing(`${deps.recordsDir}/${file}`));
     // What was being put into it when we were killed.
     if (parsed.success) dropImport(storage.diskPath(parsed.data.desired.id));
     if (parsed.success) entries.set(parsed.data.desired.id, { record: parsed.data, loans: new Map(), dirty: false, running: undefined });
@@ -156,15 +156,23 @@ export function openVolumes(deps: Deps) {
   /** Until the volume is there and may be lent so. */
   async function available(id: string, readonly: boolean, signal: AbortSignal): Promise<Entry> {
     const timeout = Bun.sleep(LOAN_MS).then(() => "late" as const);
+    let again = false;
     for (;;) {
       signal.throwIfAborted();
       const entry = entries.get(id);
       const shared = [...(entry?.loans.values() ?? [])].every((loan) => loan.readonly && readonly);
       if (entry?.record.state === "ready" && entry.record.desired.present && shared) return entry;
-      if (entry?.record.state === "failed") throw new HyperlaneError("FAILED", `Its volume ${id}: ${entry.record.reason}`);
-      const wake = Promise.withResolvers<void>();
-      signal.addEventListener("abort", () => wake.resolve());
-      if ((await Promise.race([changes.promise, timeout, wake.promise])) === "late")
+      if (entry?.record.state === "failed") {
+        if (again) throw new HyperlaneError("FAILED", `Its volume ${id}: ${entry.record.reason}`);
+        // What was in the way may be gone.
+        again = true;
+        wake(entry);
+        await entry.running;
+        continue;
+      }
+      const interrupted = Promise.withResolvers<void>();
+      signal.addEventListener("abort", () => interrupted.resolve());
+      if ((await Promise.race([changes.promise, timeout, interrupted.promise])) === "late")
         throw new HyperlaneError(
           "TIMEOUT",
           `Its volume ${id} ${entry ? `is still used by ${[...entry.loans.keys()].join(", ")}` : "is not on this node"}.`,
