@@ -1,15 +1,16 @@
 /**
- * Folders of this host that machines mount: only below those that its operator allows, wherever links lead. One that is
- * only to be read is handed out through a mount that cannot be written to, whatever the guest tries.
+ * Folders of this host that machines mount: only below those that its operator allows, wherever links lead. Each is handed
+ * out through a mount of our own, made of the very folder that was looked at: whoever can write there, another machine
+ * perhaps, cannot put a link in its way in between. One to be read only cannot be written to, whatever the guest tries.
  */
-import { mkdirSync, readdirSync, realpathSync, rmdirSync, statSync } from "node:fs";
+import { closeSync, constants, mkdirSync, openSync, readdirSync, realpathSync, rmdirSync } from "node:fs";
 import { HyperlaneError } from "#contract/errors.ts";
 import { isBelow } from "#contract/resources/volume.ts";
 import { run } from "./run.ts";
 
 export type Folders = ReturnType<typeof openFolders>;
 
-/** dir: where the mounts for reading are. Nothing there is ever removed but empty folders. */
+/** dir: where the mounts are. Nothing there is ever removed but empty folders. */
 export function openFolders(allowed: readonly string[], dir: string) {
   async function close(machine: string): Promise<void> {
     const mine = `${dir}/${machine}`;
@@ -23,14 +24,20 @@ export function openFolders(allowed: readonly string[], dir: string) {
     /** What a machine's virtiofsd is to serve. */
     async open(machine: string, place: number, folder: string, readonly: boolean): Promise<string> {
       const real = resolve(folder);
-      if (!isBelow(real, allowed.map(resolve)))
+      const root = allowed.map(resolve).find((a) => isBelow(real, [a]));
+      if (root === undefined)
         throw new HyperlaneError("FORBIDDEN", `"${folder}" is not below a folder that machines may mount here.`, {
           hint: "hyperlane init --allow-folder DIR allows one.",
         });
-      if (!readonly) return real;
       const at = `${dir}/${machine}/${place}`;
       mkdirSync(at, { recursive: true, mode: 0o700 });
-      await run(["mount", "--bind", "-o", "ro", "--", real, at]);
+      const fd = walk(root, real.slice(root.length).split("/").filter(Boolean), folder);
+      try {
+        // By the open folder itself, not by a path that mount(8) would look up again.
+        await run(["mount", "--no-canonicalize", "--bind", "-o", readonly ? "ro" : "rw", "--", `/proc/${process.pid}/fd/${fd}`, at]);
+      } finally {
+        closeSync(fd);
+      }
       return at;
     },
     close,
@@ -51,10 +58,29 @@ function list(dir: string): string[] {
 
 function resolve(folder: string): string {
   try {
-    const real = realpathSync(folder);
-    if (statSync(real).isDirectory()) return real;
-  } catch {
-    // Said below.
+    return realpathSync(folder);
+  } catch (cause) {
+    throw missing(folder, cause);
   }
-  throw new HyperlaneError("NOT_FOUND", `There is no folder "${folder}" on this node.`);
+}
+
+/** An open folder, gone down to from `root` without following a link: there was none a moment ago. */
+function walk(root: string, names: readonly string[], folder: string): number {
+  const how = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+  let fd = openSync(root, constants.O_RDONLY | constants.O_DIRECTORY);
+  for (const name of names) {
+    const above = fd;
+    try {
+      fd = openSync(`/proc/self/fd/${above}/${name}`, how);
+    } catch (cause) {
+      throw missing(folder, cause);
+    } finally {
+      closeSync(above);
+    }
+  }
+  return fd;
+}
+
+function missing(folder: string, cause: unknown): HyperlaneError {
+  return new HyperlaneError("NOT_FOUND", `There is no folder "${folder}" on this node.`, { cause });
 }
