@@ -6,6 +6,7 @@ import type { Client, Stream } from "#sdk/client.ts";
 import { createPump } from "#cli/commands/exec.ts";
 import type { Output } from "#cli/render/output.ts";
 import { makeRaw } from "#cli/terminal.ts";
+import { looks } from "#cli/wait.ts";
 
 type Wants = { stdin: boolean; tty: boolean };
 type Logs = { follow: boolean; source?: "console" | "workload"; tail?: string; since?: number; until?: number; timestamps?: boolean };
@@ -98,12 +99,13 @@ function passSignals(client: Client, machine: Machine, out: Output): () => void 
 }
 
 async function exitCodeOf(client: Client, id: string): Promise<number> {
-  for (const deadline = Date.now() + 30_000; Date.now() < deadline; await Bun.sleep(20)) {
-    const m = await client.getMachine({ params: { machine: id } });
+  const deadline = Date.now() + 30_000;
+  for await (const m of looks(client, id)) {
     if (m.state === "failed") throw new HyperlaneError("FAILED", `"${m.name}" failed: ${m.reason ?? "no reason was given"}.`);
-    if (m.observed?.epoch !== m.epoch) continue;
-    if (m.observed.exitCode !== null) return m.observed.exitCode;
-    if (m.state === "stopped") return m.observed.exit === "panicked" || m.observed.exit === "crashed" ? 125 : 0;
+    if (m.observed?.epoch === m.epoch && m.observed.exitCode !== null) return m.observed.exitCode;
+    if (m.observed?.epoch === m.epoch && m.state === "stopped")
+      return m.observed.exit === "panicked" || m.observed.exit === "crashed" ? 125 : 0;
+    if (Date.now() > deadline) break;
   }
   throw new HyperlaneError("TIMEOUT", "Its exit code did not become known.");
 }

@@ -6,15 +6,13 @@ import type { Output } from "#cli/render/output.ts";
 
 const PATIENCE_MS = 10_000;
 const LIMIT_MS = 300_000;
+/** Should an event be missed. */
+const LOOK_MS = 1_000;
 const FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏";
 const FRAME_MS = 80;
 
-/** Resolves with the machine once `done` says so; looks again at each of its events. A machine that is gone ends it. */
-export async function waitFor(client: Client, id: string, out: Output, done: (machine: Machine) => boolean): Promise<Machine> {
-  const started = Date.now();
-  let hinted = false;
-  let frame = 0;
-  let last: Machine | undefined;
+/** The machine as it is, and again at each of its events; for as long as somebody asks. */
+export async function* looks(client: Client, id: string): AsyncGenerator<Machine> {
   let wake = Promise.withResolvers<void>();
   const stream = await client.stream(
     "watchEvents",
@@ -27,6 +25,23 @@ export async function waitFor(client: Client, id: string, out: Output, done: (ma
       close: () => wake.resolve(),
     },
   );
+  try {
+    for (;;) {
+      wake = Promise.withResolvers();
+      yield await client.getMachine({ params: { machine: id } });
+      await Promise.race([wake.promise, Bun.sleep(LOOK_MS)]);
+    }
+  } finally {
+    stream.close();
+  }
+}
+
+/** Resolves with the machine once `done` says so. A machine that is gone ends it. */
+export async function waitFor(client: Client, id: string, out: Output, done: (machine: Machine) => boolean): Promise<Machine> {
+  const started = Date.now();
+  let hinted = false;
+  let frame = 0;
+  let last: Machine | undefined;
   const spin = setInterval(() => {
     frame = (frame + 1) % FRAMES.length;
     if (last) out.progress(`${FRAMES[frame]} ${doing(last)} ${((Date.now() - started) / 1000).toFixed(1)}s`);
@@ -37,9 +52,7 @@ export async function waitFor(client: Client, id: string, out: Output, done: (ma
   };
   process.once("SIGINT", leave);
   try {
-    for (;;) {
-      wake = Promise.withResolvers();
-      last = await client.getMachine({ params: { machine: id } });
+    for await (last of looks(client, id)) {
       if (done(last)) return last;
       if (last.state === "failed" && !last.destroying)
         throw new HyperlaneError("FAILED", `"${last.name}" failed: ${last.reason?.replace(/\.$/, "") ?? "no reason was given"}.`, {
@@ -58,13 +71,12 @@ export async function waitFor(client: Client, id: string, out: Output, done: (ma
           "TIMEOUT",
           `"${last.name}" is still ${last.state} after ${LIMIT_MS / 60_000} minutes${last.reason ? `: ${last.reason}` : ""}.`,
         );
-      await Promise.race([wake.promise, Bun.sleep(1000)]);
     }
+    throw new HyperlaneError("BUG", "looking at a machine came to an end");
   } finally {
     clearInterval(spin);
     out.progress(null);
     process.off("SIGINT", leave);
-    stream.close();
   }
 }
 

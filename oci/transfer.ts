@@ -7,7 +7,7 @@ import {
   choosePlatform,
   ImageConfig,
   Index,
-  INDEX_TYPES,
+  isIndex,
   Manifest,
   MANIFEST_MAX_BYTES,
   MEDIA,
@@ -166,11 +166,6 @@ export function loadImage(blobs: Blobs, digest: string, name: string): StoredIma
   if (config.rootfs.diff_ids.length !== manifest.layers.length)
     throw notAnImage(name, "its configuration and its manifest differ in layers");
   return { digest, bytes: bytes.length + sizeOfParts(manifest), manifest, config };
-}
-
-function isIndex(doc: unknown, mediaType: string): boolean {
-  const d = doc as { mediaType?: string; manifests?: unknown };
-  return INDEX_TYPES.includes(d.mediaType ?? mediaType) || (Array.isArray(d.manifests) && !("layers" in (doc as object)));
 }
 
 function parseAs<T>(

@@ -47,7 +47,7 @@ function workloadFiles(files: Record<string, string>) {
   return Object.entries(files).map(([name, content]) => ({ name, mode: 0o644, content }));
 }
 
-/** The RUN frame; null where the image's own init runs everything, or nothing is to run. */
+/** The RUN frame; null where the image's own init runs everything. */
 export function guestWorkload({ workload }: Desired): Buffer | null {
   return workload.kind !== "process" ? null : encodeExec({ ...workload, rows: 24, cols: 80 });
 }

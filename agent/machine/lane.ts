@@ -23,12 +23,13 @@ import type { Runtime, Vm, VmState } from "#runtimes/runtime.ts";
 import { commitDisk, dropSnapshots, restoreSnapshot, takeSnapshots } from "./disks.ts";
 import { endingOf } from "./ending.ts";
 import { watchHealth, type HealthWatch } from "./health.ts";
-import { firstRung, nextRung } from "./ladder.ts";
+import { firstRung } from "./ladder.ts";
 import { lastLine, logSizes, readExit, removeLogs } from "./logs.ts";
 import { convergeMounts, lendMounts, mountTexts, noteUse, observedVolumes, releaseMounts } from "./mounts.ts";
 import { untilReady, type StartListener } from "./ready.ts";
 import { newRecord, removeRecord, saveRecord, type Record } from "./record.ts";
 import { vmSpec } from "./spec.ts";
+import { climbDown } from "./stopping.ts";
 
 export type LaneDeps = {
   /** The node's id. */
@@ -272,26 +273,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     record.stopping ??= firstRung(force, Date.now(), seconds * 1000);
     set("stopping");
     if ((await vm?.state()) === "paused") await vm?.resume();
-    while (vm && record.process && isAlive(record.process)) {
-      const { rung, deadline }: NonNullable<Record["stopping"]> = record.stopping!;
-      if (rung === "init")
-        await guest?.channel.ask(F.STOP, encodeStop(signal, seconds), 2_000).catch(() => (record.stopping!.deadline = 0));
-      if (rung === "button") await vm.powerButton().catch(() => {});
-      if (rung === "vmm") await vm.quit();
-      if (rung === "kill") kill(record.process, "SIGKILL");
-      while (Date.now() < Math.min(deadline, record.stopping!.deadline)) {
-        const state = await vm.state().catch(() => "gone" as const);
-        if (state === "off") await vm.quit();
-        if (state === "gone") break;
-        if (record.desired.power === "absent" && (rung === "init" || rung === "button")) break;
-        await Bun.sleep(20);
-      }
-      if (!isAlive(record.process)) break;
-      if (record.desired.power === "absent" && (rung === "init" || rung === "button")) record.stopping = firstRung(true, Date.now());
-      else record.stopping = nextRung(rung, Date.now());
-      if (!record.stopping) throw new HyperlaneError("FAILED", "Its process does not end, not even when killed.");
-      save();
-    }
+    if (vm) await climbDown({ record, save }, vm, guest?.channel, encodeStop(signal, seconds));
     await endProcess();
     const exitCode = workload.kind === "process" ? (readExit(deps.logsDir, id, record.logFrom.workload)?.code ?? null) : null;
     set("stopped", { stopping: null, exit: null, exitCode, reason: null });

@@ -3,6 +3,7 @@ import { HyperlaneError } from "#contract/errors.ts";
 import type { Machine } from "#contract/resources/machine.ts";
 import { argvOf } from "#contract/resources/workload.ts";
 import { ifThere, JSON_FLAG, type Command } from "#cli/command.ts";
+import { looks } from "#cli/wait.ts";
 import { age } from "./machines.ts";
 
 export const ps: Command = {
@@ -94,20 +95,15 @@ export const wait: Command = {
   args: [1, 100],
   complete: "machine",
   async run({ client, args, out }) {
-    for (const name of args)
-      for (
-        let m = await client().getMachine({ params: { machine: name } });
-        ;
-        m = await client().getMachine({ params: { machine: m.id } })
-      ) {
-        const over = m.state === "stopped" && m.observed?.epoch === m.epoch;
+    for (const name of args) {
+      const { id } = await client().getMachine({ params: { machine: name } });
+      for await (const m of looks(client(), id)) {
         if (m.state === "failed") throw new HyperlaneError("FAILED", `"${m.name}" failed: ${m.reason}.`);
-        if (over) {
-          out.line(String(m.observed?.exitCode ?? 0));
-          break;
-        }
-        await Bun.sleep(100);
+        if (m.state !== "stopped" || m.observed?.epoch !== m.epoch) continue;
+        out.line(String(m.observed.exitCode ?? 0));
+        break;
       }
+    }
   },
 };
 

@@ -12,6 +12,16 @@ export const MEDIA = {
 } as const;
 export const MANIFEST_TYPES: readonly string[] = [MEDIA.manifest, MEDIA.dockerManifest];
 export const INDEX_TYPES: readonly string[] = [MEDIA.index, MEDIA.dockerList];
+
+/** By what it says that it is, else by what it came as, else by its shape. */
+export function isIndex(doc: unknown, cameAs = ""): boolean {
+  const { mediaType, manifests, layers } = (doc ?? {}) as { mediaType?: unknown; manifests?: unknown; layers?: unknown };
+  for (const type of [mediaType, cameAs]) {
+    if (INDEX_TYPES.includes(type as string)) return true;
+    if (MANIFEST_TYPES.includes(type as string)) return false;
+  }
+  return Array.isArray(manifests) && layers === undefined;
+}
 /** Larger manifests and configurations are refused, as registries do. */
 export const MANIFEST_MAX_BYTES = 4 * 1024 * 1024;
 

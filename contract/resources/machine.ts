@@ -56,7 +56,7 @@ export const MachineSpec = z.strictObject({
     .default("on-failure"),
   /** Destroyed once it has ended. */
   autoRemove: z.boolean().default(false),
-  /** These say otherwise than the image; null: as the image says. Both empty: nothing runs, and the machine waits. */
+  /** These say otherwise than the image; null: as the image says. */
   entrypoint: Words.nullable().default(null),
   cmd: Words.nullable().default(null),
   workdir: z

@@ -4,12 +4,11 @@ import { changedHealth, Health, type RunConfig } from "./image.ts";
 import type { MachineSpec } from "./machine.ts";
 
 /**
- * system: the image's own init becomes PID 1 of the whole machine. idle: nothing of the image runs. process: one program, PID 1 of a namespace of its
+ * system: the image's own init becomes PID 1 of the whole machine. process: one program, PID 1 of a namespace of its
  * own, at whose end the machine ends. stopSignal: its number.
  */
 export const Workload = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("system"), init: z.string() }),
-  z.object({ kind: z.literal("idle") }),
   z.object({
     kind: z.literal("process"),
     argv: z.array(z.string()),
@@ -40,7 +39,7 @@ export function argvOf(spec: Pick<MachineSpec, "entrypoint" | "cmd">, run: RunCo
 /** null: neither the image nor the spec names a program. */
 export function workloadOf(name: string, spec: MachineSpec, run: RunConfig): Workload | null {
   const argv = argvOf(spec, run);
-  if (argv.length === 0) return spec.entrypoint && spec.cmd ? { kind: "idle" } : null;
+  if (argv.length === 0) return null;
   if (SYSTEM_INITS.includes(argv[0]!)) return { kind: "system", init: argv[0]! };
   const env = new Map<string, string>();
   for (const line of [PATH, `HOSTNAME=${spec.hostname ?? name}`, ...(spec.tty ? ["TERM=xterm"] : []), ...run.env])

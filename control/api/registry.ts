@@ -4,10 +4,9 @@
  * HOST/app:v1` makes the image `app:v1`. Logs in with any user name and an API token as the password.
  */
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
-import { Index, Manifest, MANIFEST_MAX_BYTES, MEDIA } from "#contract/oci/manifest.ts";
+import { Index, isIndex, Manifest, MANIFEST_MAX_BYTES, MEDIA } from "#contract/oci/manifest.ts";
 import { DIGEST, familiarName, familiarRepository, parseReference } from "#contract/oci/reference.ts";
 import { allows } from "#control/auth/tokens.ts";
-import { isIndex } from "#control/images/catalog.ts";
 import { imageNamed, type State, type StoredToken } from "#control/model/state.ts";
 import { digestOf, type Blobs, type Ingest } from "#oci/blobs.ts";
 import { tokenOf, type Deps } from "./handler.ts";

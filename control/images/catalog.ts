@@ -1,6 +1,6 @@
 /** The control plane's images: names in the log, bytes in the blob store. What both say of an image, and what of the store may go. */
 import { HyperlaneError } from "#contract/errors.ts";
-import { choosePlatform, ImageConfig, Index, INDEX_TYPES, Manifest, MEDIA } from "#contract/oci/manifest.ts";
+import { choosePlatform, ImageConfig, Index, isIndex, Manifest, MEDIA } from "#contract/oci/manifest.ts";
 import { runConfigOf, type Image, type ImageDetail } from "#contract/resources/image.ts";
 import type { EventData, State } from "#control/model/state.ts";
 import type { Blobs } from "#oci/blobs.ts";
@@ -30,11 +30,6 @@ function imageDigest(blobs: Blobs, target: string): string | undefined {
   if (!isIndex(doc)) return Manifest.safeParse(doc).success ? target : undefined;
   const chosen = choosePlatform(Index.parse(doc), HERE);
   return chosen && blobs.has(chosen.digest) ? chosen.digest : undefined;
-}
-
-export function isIndex(doc: unknown): boolean {
-  const { mediaType, manifests } = (doc ?? {}) as { mediaType?: string; manifests?: unknown };
-  return mediaType ? INDEX_TYPES.includes(mediaType) : Array.isArray(manifests);
 }
 
 /** OCI image-spec config.md, ChainID: names the file system that these layers make together. */

@@ -28,7 +28,7 @@ beforeAll(async () => {
   await makeImage(n, "bare", {}, true);
   if (NO_DOCKER) return;
   d = await startDocker();
-  for (const name of ["box", "tool"]) {
+  for (const name of ["box", "tool", "bare"]) {
     await n.ok(n.vps("image", "save", `${name}:1`, "-o", `${n.home}/${name}.tar`));
     expect((await d.docker("load", "-i", `${n.home}/${name}.tar`)).out).toContain(`${name}:1`);
   }
@@ -56,6 +56,9 @@ const SAME: readonly (readonly string[])[] = [
   ["tool:1", "more", "words  with spaces", "$HOME", "*"],
   ["--entrypoint", "/bin/id", "tool:1"],
   ["box:1", "sh", "-c", "printf 'no newline'"],
+  ["bare:1", "/bin/busybox", "id"],
+  ["-u", "5:6", "-w", "/", "bare:1", "/bin/busybox", "ls", "-l", "/bin"],
+  ["-u", "root", "bare:1", "/bin/busybox", "false"],
   ["box:1", "sh", "-c", "head -c 300000 /dev/zero | tr '\\0' x | fold -w 1000; echo end"],
 ];
 
