@@ -57,8 +57,8 @@ const SAME: readonly (readonly string[])[] = [
   ["--entrypoint", "/bin/id", "tool:1"],
   ["box:1", "sh", "-c", "printf 'no newline'"],
   ["bare:1", "/bin/busybox", "id"],
-  ["-u", "5:6", "-w", "/", "bare:1", "/bin/busybox", "ls", "-l", "/bin"],
-  ["-u", "root", "bare:1", "/bin/busybox", "false"],
+  ["-u", "5:6", "-w", "/", "bare:1", "/bin/busybox", "stat", "-c", "%n %u %g %a %s", "/bin/busybox"],
+  ["bare:1", "/bin/busybox", "false"],
   ["box:1", "sh", "-c", "head -c 300000 /dev/zero | tr '\\0' x | fold -w 1000; echo end"],
 ];
 
