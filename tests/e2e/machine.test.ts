@@ -82,7 +82,7 @@ it("a terminal, as a shell wants one", async () => {
   const seen = (): string => Buffer.concat(pieces).toString();
   await node.until(
     async () => seen(),
-    (text) => text.includes("33 90"),
+    (text) => text.includes("33 90\r\n"),
   );
   child.terminal.write("word\r");
   expect(await child.exited).toBe(0);
