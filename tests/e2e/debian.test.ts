@@ -170,16 +170,19 @@ e2e(
         "cache",
         "redis:1",
         ["--appendonly", "yes"],
-        ["sh", "-c", "redis-cli set k v; redis-cli get k; redis-cli config get appendonly; id; pwd; ls -a"],
+        ["sh", "-c", "set -e; redis-cli set k v; redis-cli get k; redis-cli config get appendonly; id; pwd; ls -a"],
       ],
     ] as const) {
       await n.ok(n.vps("run", "-d", "--name", name, image, ...words));
       expect((await d.docker("run", "-d", "--name", name, "--network", "none", image, ...words)).code).toBe(0);
       const ours = await n.until(
         () => n.vps("exec", name, "--", ...probe),
-        (r) => r.code === 0 && !r.out.includes("refused"),
+        (r) => r.code === 0,
       );
-      const theirs = await d.docker("exec", name, ...probe);
+      const theirs = await n.until(
+        () => d.docker("exec", name, ...probe),
+        (r) => r.code === 0,
+      );
       expect([name, ours.out]).toEqual([name, theirs.out]);
       await n.ok(n.vps("stop", name));
       await d.docker("stop", name);

@@ -86,8 +86,11 @@ e2e(
     expect(Number((await inside("df -m /hot | tail -1")).trim().split(/\s+/)[1])).toBeGreaterThan(200);
     await n.ok(n.vps("snapshot", "--volume", "hot", "before"));
     await inside("rm /hot/f; echo later > /hot/g");
-    const using = n.vps("exec", "host", "--", "sh", "-c", "cd /hot; sleep 3");
-    await Bun.sleep(500);
+    const using = n.vps("exec", "host", "--", "sh", "-c", "cd /hot; touch /tmp/in; sleep 5");
+    await n.until(
+      () => n.vps("exec", "host", "--", "test", "-e", "/tmp/in"),
+      (r) => r.code === 0,
+    );
     const busy = await n.vps("volume", "detach", "hot", "host");
     expect([busy.code, busy.err]).toEqual([6, expect.stringContaining("Something in the machine uses /hot")]);
     await using;
@@ -241,9 +244,16 @@ e2e(
       () => n.ok(n.vps("exec", "many", "--", "sh", "-c", "cat /v/*/f | wc -l")),
       (count) => count === "12\n",
     );
-    const processes = JSON.parse(await n.ok(n.vps("top", "many", "--json"))) as { pid: number; argv: string[]; user: number }[];
-    expect(processes.map((p) => p.argv.join(" ")).sort()).toEqual(["sleep 599", "sleep 600"]);
-    expect(processes[0]!.pid).toBe(1);
+    const processes = async () => JSON.parse(await n.ok(n.vps("top", "many", "--json"))) as { pid: number; argv: string[] }[];
+    const [first] = await n.until(
+      processes,
+      (list) =>
+        list
+          .map((p) => p.argv.join(" "))
+          .sort()
+          .join() === "sleep 599,sleep 600",
+    );
+    expect(first!.pid).toBe(1);
     await n.ok(n.vps("destroy", "-y", "many"));
     await n.ok(n.vps("volume", "prune", "--yes"));
     await n.until(
