@@ -84,7 +84,11 @@ export function openLanes(deps: Omit<LaneDeps, "changed" | "refreshNetwork" | "r
     },
     observe: (id: string): Observed | undefined => lanes.get(id)?.observed() ?? removed.get(id),
     ids: () => [...lanes.keys()],
-    names: () => [...lanes.values()].map((l) => ({ ...l.record.desired, ...l.addresses() })),
+    names: () =>
+      [...lanes.values()].map((l) => {
+        const { name, networks } = l.record.desired;
+        return { name, networks, ...l.addresses() };
+      }),
     onChange(listener: (id: string) => void): () => void {
       listeners.add(listener);
       return () => void listeners.delete(listener);

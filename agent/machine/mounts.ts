@@ -2,7 +2,6 @@
  * What a lane does with a machine's mounts. A machine is born with places for volumes: one for each it starts with, and
  * a few to spare, so that a volume to write to can come while it runs. The record says what is in which place.
  */
-import { statSync } from "node:fs";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import type { Observed } from "#contract/resources/machine.ts";
 import type { Desired } from "#contract/wire/agent.ts";
@@ -18,7 +17,7 @@ const SPARE = 3;
 const GUEST_MS = 20_000;
 const EBUSY = 16;
 
-const FREE: Record["places"][number] = { volume: null, path: "", readonly: false, fresh: false, sizeMib: 0 };
+const FREE: Place = { volume: null, path: "", readonly: false, fresh: false, sizeMib: 0 };
 
 type Deps = { record: Record; volumes: Volumes; folders: Folders; save(): void };
 type Place = Record["places"][number];
@@ -35,7 +34,7 @@ export async function lendMounts(deps: Deps, uid: number, signal: AbortSignal): 
   for (const { volume, folder, path, readonly } of mounts) {
     if (volume !== null) {
       files.push({ file: await volumes.lend(volume, id, uid, readonly, signal), readonly });
-      record.places.push({ volume, path, readonly, fresh: volumes.isFresh(volume), sizeMib: volumes.sizeMib(volume) });
+      record.places.push(filled(volumes, { volume, path, readonly }));
     } else if (folder !== null) {
       sources.push({ source: await folders.open(id, sources.length, folder, readonly), readonly });
       record.folders.push({ path, readonly });
@@ -47,6 +46,10 @@ export async function lendMounts(deps: Deps, uid: number, signal: AbortSignal): 
     record.places.push({ ...FREE });
   }
   return { volumes: files, folders: sources, mounts: mountTexts(record) };
+}
+
+function filled(volumes: Volumes, { volume, path, readonly }: { volume: string; path: string; readonly: boolean }): Place {
+  return { volume, path, readonly, fresh: volumes.isFresh(volume), sizeMib: volumes.sizeMib(volume) };
 }
 
 export async function releaseMounts({ record, volumes, folders }: Deps): Promise<void> {
@@ -120,11 +123,11 @@ async function attach(
       `${readonly ? "A volume to be read only" : `A ${SPARE + 1}th volume that comes while the machine runs`} is there after the next start: vps restart ${name}`,
     );
   const file = await volumes.lend(volume, id, uid, false, signal);
-  record.places[at] = { volume, path, readonly, fresh: volumes.isFresh(volume), sizeMib: statSync(file).size / 2 ** 20 };
+  const place = (record.places[at] = filled(volumes, { volume, path, readonly }));
   save();
   try {
     await vm.insertVolume(at, file);
-    await channel.ask(F.CONFIG, volumeRecords({ mounts: [textOf(record.places[at], at)], unmounts: [] }), GUEST_MS);
+    await channel.ask(F.CONFIG, volumeRecords({ mounts: [textOf(place, at)], unmounts: [] }), GUEST_MS);
     volumes.use(volume);
   } catch (thrown) {
     await vm.removeVolume(at, readonly).catch(() => {});

@@ -56,12 +56,16 @@ function parse(text: string): Place {
 
 /** An archive as it is. */
 async function passIn({ client }: Context, machine: string, to: string, owners: boolean): Promise<void> {
-  const session = await openCopy(client, machine, "in", to, owners);
-  const feed = (async () => {
-    for await (const bytes of process.stdin) await session.write(bytes as Buffer);
+  await feed(await openCopy(client, machine, "in", to, owners), process.stdin);
+}
+
+/** To its end, or to that of the session. */
+async function feed(session: Awaited<ReturnType<typeof openCopy>>, archive: AsyncIterable<unknown>): Promise<void> {
+  const feeding = (async () => {
+    for await (const bytes of archive) await session.write(bytes as Buffer);
     session.end();
   })();
-  await Promise.race([feed, session.exit]);
+  await Promise.race([feeding, session.exit]);
   await session.exit;
 }
 
@@ -76,14 +80,11 @@ async function copyIn({ client }: Context, from: string, machine: string, to: st
   const { pack } = await import("tar-stream");
   const archive = pack();
   const session = await openCopy(client, machine, "in", to, owners);
-  const feed = (async () => {
-    for await (const bytes of archive) await session.write(bytes as Buffer);
-    session.end();
-  })();
+  const feeding = feed(session, archive);
+  feeding.catch(() => {});
   await addToArchive(archive, from, basename(resolve(from)));
   archive.finalize();
-  await Promise.race([feed, session.exit]);
-  await session.exit;
+  await feeding;
 }
 
 async function addToArchive(archive: import("tar-stream").Pack, path: string, name: string): Promise<void> {

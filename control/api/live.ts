@@ -16,7 +16,7 @@ import type { OnProgress } from "#oci/transfer.ts";
 import { fromGrpc } from "#control/agents/connections.ts";
 import type { NewEvent, StoredEvent } from "#control/model/state.ts";
 import { demand, machineOf, type Deps, type LiveName } from "./handler.ts";
-import { volumeOf } from "./volumes.ts";
+import { demandAtRest, volumeOf } from "./volumes.ts";
 
 export type Session = {
   name: LiveName;
@@ -107,11 +107,7 @@ function inMachine({ name, params, query }: Session, { store }: Deps): { node: s
 /** What comes next goes into the volume, which is placed now where it was not yet. */
 function importing({ params, token }: Session, { store }: Deps): { node: string; request: OpenRequest } {
   const volume = volumeOf(store.state, params);
-  for (const m of store.state.machine.values())
-    if (m.state !== "stopped" && m.spec.mounts.some((x) => x.volume === volume.name))
-      throw new HyperlaneError("STATE", `The volume "${volume.name}" is mounted by "${m.name}", which is ${m.state}.`, {
-        hint: `Stop it first: vps stop ${m.name}`,
-      });
+  demandAtRest(store.state, volume);
   const events: NewEvent[] = [{ type: "v1.VolumeImported", subject: volume.id, actor: token, data: {} }];
   let node = volume.node;
   if (node === null) {

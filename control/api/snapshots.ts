@@ -3,7 +3,7 @@ import { HyperlaneError } from "#contract/errors.ts";
 import type { Snapshot } from "#contract/resources/other.ts";
 import type { NewEvent, State } from "#control/model/state.ts";
 import { demand, machineOf, view, type Deps, type Handlers } from "./handler.ts";
-import { usersOf, volumeOf, volumeView } from "./volumes.ts";
+import { demandAtRest, usersOf, volumeOf, volumeView } from "./volumes.ts";
 
 type Names =
   | "listSnapshots"
@@ -46,11 +46,7 @@ export const snapshotHandlers: Pick<Handlers, Names> = {
   },
   restoreVolumeSnapshot({ store }, { params, token }) {
     const volume = volumeOf(store.state, params);
-    for (const m of store.state.machine.values())
-      if (m.state !== "stopped" && m.spec.mounts.some((x) => x.volume === volume.name))
-        throw new HyperlaneError("STATE", `The volume "${volume.name}" is mounted by "${m.name}", which is ${m.state}.`, {
-          hint: `Stop it first: vps stop ${m.name}`,
-        });
+    demandAtRest(store.state, volume);
     const data = { snapshot: readySnapshot(store.state, volume, params.snapshot).id, epoch: (volume.restore?.epoch ?? 0) + 1 };
     return {
       events: [{ type: "v1.VolumeRestoreRequested", subject: volume.id, actor: token.id, data }],

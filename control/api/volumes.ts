@@ -139,6 +139,15 @@ function demandThere(volume: StoredVolume): void {
   if (volume.state === "removing") throw new HyperlaneError("STATE", `The volume "${volume.name}" is being removed.`);
 }
 
+/** What it holds may be replaced: every machine that mounts it is stopped. */
+export function demandAtRest(state: State, volume: StoredVolume): void {
+  for (const m of state.machine.values())
+    if (m.state !== "stopped" && m.spec.mounts.some((x) => x.volume === volume.name))
+      throw new HyperlaneError("STATE", `The volume "${volume.name}" is mounted by "${m.name}", which is ${m.state}.`, {
+        hint: `Stop it first: vps stop ${m.name}`,
+      });
+}
+
 export function volumeOf(state: State, { volume: name = "" }: Record<string, string>): StoredVolume {
   const found = state.volume.get(state.volumeNames.get(name) ?? name);
   if (found) return found;
