@@ -1,15 +1,13 @@
 /** hyperlane-agent: the composition root of a node. Everything it needs stands in DIR/agent.json, written by `hyperlane init`. */
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { z } from "zod";
 import { HyperlaneError } from "#contract/errors.ts";
 import type { NodeStatus } from "#contract/resources/other.ts";
-import { enterCgroup } from "#agent/host/cgroup.ts";
 import { openFolders } from "#agent/host/folders.ts";
-import { readJson, writeFileDurably } from "#agent/host/files.ts";
-import { hostSize, probeAccelerator, tscKhz, type Accelerator } from "#agent/host/probe.ts";
-import { bootId, findByArgument, identify, isAlive } from "#agent/host/process.ts";
-import { spawnDetached } from "#agent/host/run.ts";
+import { readJson } from "#agent/host/files.ts";
+import { hostSize, type Accelerator } from "#agent/host/probe.ts";
+import { bootId } from "#agent/host/process.ts";
 import { openImages, type Images } from "#agent/images/store.ts";
 import { openLanes, type Lanes } from "#agent/machine/lanes.ts";
 import { trimLogs } from "#agent/machine/logs.ts";
@@ -19,8 +17,9 @@ import { gateway4, gateway6 } from "#agent/network/plan.ts";
 import { unmountBelow } from "#agent/storage/import.ts";
 import { openStorage, type Storage } from "#agent/storage/storage.ts";
 import { openVolumes } from "#agent/storage/volumes.ts";
-import { createQemu } from "#runtimes/qemu/driver.ts";
+import { openTemplates, type Templates } from "#agent/templates/templates.ts";
 import type { Runtime } from "#runtimes/runtime.ts";
+import { openGround } from "./ground.ts";
 import { startAgentServer } from "./server.ts";
 
 const Config = z.object({
@@ -70,9 +69,8 @@ export async function runAgent(
   };
   await clearWork(`${dir}/work`);
   mkdirSync(paths.runDir, { recursive: true, mode: 0o711 });
-  const kernel = guestKernel(config.guestDir);
   // Probing boots a kernel, which takes its time: the rest goes on meanwhile.
-  const probing = accelerate(dir, kernel);
+  const probing = openGround(dir, config.node, config.guestDir);
   probing.catch(() => {});
   const images = openImages(`${dir}/images`, program, config.maxBuilds);
   const storage = await openStorage(paths.disksDir, config.zpool);
@@ -82,9 +80,10 @@ export async function runAgent(
     uplink: config.uplink,
     prefix6: prefix6Of(config.node),
   });
-  const accelerator = await probing;
-  log(`Machines run on ${accelerator.accelerator}: ${accelerator.reason}.`);
-  const runtime = openRuntime(config.node);
+  const { found, ground, ...stand } = await probing;
+  log(`Machines run on ${found.accelerator}: ${found.reason}.`);
+  const { runDir } = paths;
+  const templates = openTemplates({ ...stand, ground, dir: `${dir}/templates`, runDir, network, image: images.find, log });
   const volumes = openVolumes({
     recordsDir: `${dir}/volumes`,
     storage,
@@ -94,28 +93,28 @@ export async function runAgent(
     log,
   });
   const lanes: Lanes = openLanes({
-    node: config.node,
+    ...stand,
     ...paths,
-    runtime,
     storage,
     images,
     volumes,
     folders: openFolders(config.folders, `/run/hyperlane/${config.node}-folders`),
     network,
-    kernel,
-    accelerator: accelerator.accelerator,
-    tscKhz: tscKhz(),
+    templates,
     bootTimeoutMs: BOOT_TIMEOUT_MS,
     log,
   });
   await lanes.recover();
   const upstream = config.dnsServer === null ? hostServers : () => [config.dnsServer!];
   const resolver = await startResolver([gateway4(network.network), gateway6(network.network)], lanes.names, upstream);
-  const status = statusOf(version, config, accelerator, storage, runtime, images);
+  const status = statusOf(version, config, found, storage, stand.runtime, images, templates);
   const { node, tls } = config;
-  const doors = { node, tls, lanes, volumes, images, status, logsDir: paths.logsDir, workDir: `${dir}/work`, log };
+  const doors = { node, tls, lanes, volumes, images, templates, status, logsDir: paths.logsDir, workDir: `${dir}/work`, log };
   const server = await startAgentServer(doors, config.address);
-  const housekeeping = setInterval(() => trimLogs(paths.logsDir, LOG_MAX_BYTES), HOUSEKEEPING_MS);
+  const housekeeping = setInterval(() => {
+    trimLogs(paths.logsDir, LOG_MAX_BYTES);
+    templates.prune(images.list().map((i) => i.rootfs));
+  }, HOUSEKEEPING_MS);
   log(`The agent of ${config.node} listens on ${config.address}.`);
   return {
     close(): void {
@@ -141,6 +140,7 @@ function statusOf(
   storage: Storage,
   runtime: Runtime,
   images: Images,
+  templates: Templates,
 ): () => NodeStatus {
   const size = hostSize();
   const boot = bootId();
@@ -156,28 +156,7 @@ function statusOf(
     runtimes: [runtime.name],
     images: images.list(),
     folders,
-  });
-}
-
-function guestKernel(dir: string): { kernel: string; initramfs: string } {
-  const files = { kernel: `${dir}/vmlinux`, initramfs: `${dir}/initramfs` };
-  for (const file of Object.values(files))
-    if (!existsSync(file))
-      throw new HyperlaneError("NOT_FOUND", `The guest kernel's "${file}" is missing.`, {
-        hint: "Run ./quickstart, or `scripts/main.ts guest`.",
-      });
-  return files;
-}
-
-/** QEMU, with this host's doors. */
-function openRuntime(node: string): Runtime {
-  return createQemu({
-    spawn: spawnDetached,
-    identify,
-    isAlive,
-    findByArgument,
-    confine: (id, pid, limits) => enterCgroup(`${node}.${id}`, pid, limits),
-    tail: (path) => (existsSync(path) ? readFileSync(path, "utf8").trim().split("\n").slice(-3).join("; ") : ""),
+    templates: templates.list(),
   });
 }
 
@@ -185,15 +164,4 @@ function openRuntime(node: string): Runtime {
 function prefix6Of(node: string): string {
   const h = createHash("sha256").update(node).digest("hex");
   return `fd${h.slice(0, 2)}:${h.slice(2, 6)}:${h.slice(6, 10)}:${h.slice(10, 14)}`.replace(/:0+(?=[0-9a-f])/g, ":");
-}
-
-/** Probing boots a kernel, so what it found is kept until the kernel of host or guest changes. */
-async function accelerate(dir: string, kernel: { kernel: string; initramfs: string }): Promise<Accelerator> {
-  const Kept = z.object({ key: z.string(), accelerator: z.enum(["kvm", "tcg"]), reason: z.string() });
-  const key = `${bootId()} ${Bun.file(kernel.kernel).size} ${existsSync("/dev/kvm")}`;
-  const kept = Kept.safeParse(readJson(`${dir}/accelerator.json`));
-  if (kept.success && kept.data.key === key) return kept.data;
-  const found = await probeAccelerator(kernel);
-  writeFileDurably(`${dir}/accelerator.json`, JSON.stringify({ key, ...found }));
-  return found;
 }

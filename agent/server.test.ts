@@ -20,6 +20,7 @@ beforeAll(async () => {
       lanes: createFakeLanes(host, wallClock, () => 1) as never,
       volumes: createFakeVolumes(host) as never,
       images: { onArrival: () => () => {} } as never,
+      templates: { onChange: () => () => {} } as never,
       logsDir: "/",
       workDir: "/",
       status,

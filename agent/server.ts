@@ -25,6 +25,7 @@ import type { Images } from "#agent/images/store.ts";
 import type { Lanes } from "#agent/machine/lanes.ts";
 import { decodeProcesses } from "#agent/machine/processes.ts";
 import type { Volumes } from "#agent/storage/volumes.ts";
+import type { Templates } from "#agent/templates/templates.ts";
 import { grpcError, openStream } from "./streams.ts";
 
 type Deps = {
@@ -32,6 +33,7 @@ type Deps = {
   lanes: Lanes;
   volumes: Volumes;
   images: Images;
+  templates: Templates;
   logsDir: string;
   /** For what exists only for a while. */
   workDir: string;
@@ -134,12 +136,12 @@ function observe(deps: Deps, call: ServerWritableStream<unknown, Observation>): 
     scheduled = true;
   };
   const stops = [deps.lanes.onChange(changed), deps.volumes.onChange(changed)];
-  const arrivals = deps.images.onArrival(() => send(false, deps.status(), []));
+  const sendStatus = (): void => send(false, deps.status(), []);
+  stops.push(deps.images.onArrival(sendStatus), deps.templates.onChange(sendStatus));
   const beat = setInterval(() => send(true, deps.status(), all()), HEARTBEAT_MS);
   send(true, deps.status(), all());
   const end = (): void => {
     for (const stop of stops) stop();
-    arrivals();
     clearInterval(beat);
   };
   call.on("cancelled", end).on("error", end).on("close", end);

@@ -88,7 +88,7 @@ async function ofLibvirt(dir: string, kvm: boolean, image: string): Promise<numb
 
 function domain(dir: string, socket: string, kvm: boolean, image: string): string {
   return `<domain type="${kvm ? "kvm" : "qemu"}"><name>bench-boot</name><memory unit="MiB">512</memory><vcpu>1</vcpu>
-<os><type arch="x86_64" machine="q35">hvm</type><kernel>${guest}/vmlinux</kernel><initrd>${guest}/initramfs</initrd><cmdline>${kernelCommandLine({ tscKhz: 0, init: "/sbin/init", mounts: [] })}</cmdline></os>
+<os><type arch="x86_64" machine="q35">hvm</type><kernel>${guest}/vmlinux</kernel><initrd>${guest}/initramfs</initrd><cmdline>${kernelCommandLine({ tscKhz: 0 })}</cmdline></os>
 <features><acpi/></features><cpu mode="${kvm ? "host-passthrough" : "maximum"}"/><on_poweroff>destroy</on_poweroff>
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
 <disk type="file" device="disk"><driver name="qemu" type="raw"/><source file="${image}"/><target dev="vda" bus="virtio"/><readonly/></disk>

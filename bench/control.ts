@@ -119,6 +119,7 @@ async function log(): Promise<Measure[]> {
       health: null,
       reason: null,
       steps: [],
+      origin: null,
       pid: 1,
       address6: "fd00::1",
       address4: "10.0.0.1",

@@ -1,6 +1,7 @@
 /* boot.c: from the kernel's initramfs to the machine's own root.
  *
- * /dev/vda holds the image, a read-only EROFS that all machines of the image share; /dev/vdb holds
+ * boot_kernel comes first and knows nothing of the machine: a template is saved after it. boot_root follows once the
+ * host has said what the machine is. /dev/vda holds the image, a read-only EROFS that all machines of the image share; /dev/vdb holds
  * this machine's writable layer, ext4. The root is an overlay of the two. Modules named in /modules
  * (one path a line, in order) are loaded first, those of /modules-folders where a folder of the host is to be
  * mounted; a kernel with all built in ships no such files. */
@@ -53,7 +54,7 @@ static void wait_for(const char *device) {
     fail("no such disk after 10 s", device, -ENOENT);
 }
 
-void boot_root(int system, char *volumes) {
+void boot_kernel(void) {
     mount_or_fail("dev", "/dev", "devtmpfs", MS_NOSUID, "mode=755");
     int console = open_file("/dev/console", O_RDWR, 0);
     for (int fd = 0; console >= 0 && fd < 3; fd++) S2(dup2, console, fd);
@@ -61,7 +62,36 @@ void boot_root(int system, char *volumes) {
     mount_or_fail("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
     mount_or_fail("sys", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
     load_modules("/modules", 1);
-    load_modules("/modules-folders", *volumes && *volumes < 'a'); /* folders come first */
+}
+
+/* A template is made without its disks: its driver lets go of them, and finds others, of other sizes, when it takes them again. */
+#define DRIVER "/sys/bus/virtio/drivers/virtio_blk/"
+static char disks[24][16]; /* by their letter: what the bus calls them */
+
+void disks_release(void) {
+    for (u32 i = 0; i < countof(disks); i++) {
+        char path[] = "/sys/block/vd?/device", target[64];
+        path[13] = 'a' + i;
+        i64 n = S3(readlink, path, target, sizeof target - 1);
+        if (n < 0) break;
+        target[n] = 0;
+        char *name = target + n;
+        while (name > target && name[-1] != '/') name--;
+        append(disks[i], sizeof disks[i], name);
+    }
+    for (u32 i = 0; i < countof(disks); i++)
+        if (disks[i][0]) put_text(DRIVER "unbind", disks[i]);
+}
+
+/* In their order, since the kernel gives out letters. */
+void disks_take(char last) {
+    for (u32 i = 0; i < countof(disks) && i <= (u32)(last - 'a'); i++)
+        if (disks[i][0]) put_text(DRIVER "bind", disks[i]), disks[i][0] = 0;
+}
+
+void boot_root(int system, int folders) {
+    load_modules("/modules-folders", folders);
+    disks_take('b');
     wait_for("/dev/vda");
     wait_for("/dev/vdb");
     mount_or_fail("/dev/vda", "/image", "erofs", MS_RDONLY, "");
@@ -89,12 +119,6 @@ void boot_root(int system, char *volumes) {
     S2(mkdir, run_dir, 0755);
     S2(mkdir, "/dev/pts", 0755);
     S5(mount, "devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=620,ptmxmode=666");
-    while (*volumes) {
-        char *text = volumes;
-        while (*volumes && *volumes != ',') volumes++;
-        if (*volumes) *volumes++ = 0;
-        volume_attach(text); /* one that is not there any more is missing; the host hears of it with its CONFIG */
-    }
 }
 
 void boot_workload(void) {

@@ -5,8 +5,11 @@
  *   7 wall clock, u64 ns since 1970   8 entropy for the kernel's random generator
  *   9 a file below run_dir: mode:u16 name NUL bytes
  *  10 a volume that is to be there, 11 one that is not: text NUL, see volume.c
+ *  12 the root: 1 where folders of the host come, path of the image's own init NUL, "" where there is none
+ *  13 MAC address[6], without which there is no network
  *
- * Applying a configuration twice changes nothing, so the host sends it again on every connect. */
+ * The root comes first; the network's records after 13. Applying a configuration twice changes nothing, so the host
+ * sends it again on every connect. */
 #include "init.h"
 
 static i64 set_clock(const u8 *p) {
@@ -43,8 +46,19 @@ static i64 put_run_file(const u8 *p, u32 n) {
     return put_file(path, get16(p), p + end + 1, n - end - 1);
 }
 
+static char *system_init;
+
+static i64 make_root(u8 *p, u32 n) {
+    if (n < 2 || p[n - 1]) return -EINVAL;
+    if (has_root) return 0;
+    if (p[1]) system_init = (char *)p + 1;
+    boot_root(p[1], p[0]);
+    has_root = 1;
+    return 0;
+}
+
 static i64 apply(u8 tag, u8 *p, u32 n) {
-    static const u8 fixed[] = {[2] = 17, [3] = 16, [4] = 5, [5] = 4, [7] = 8};
+    static const u8 fixed[] = {[2] = 17, [3] = 16, [4] = 5, [5] = 4, [7] = 8, [13] = 6};
     if (tag < countof(fixed) && fixed[tag] && n != fixed[tag]) return -EINVAL;
     switch (tag) {
     case 1: return S2(sethostname, p, n);
@@ -58,20 +72,27 @@ static i64 apply(u8 tag, u8 *p, u32 n) {
     case 9: return put_run_file(p, n);
     case 10: return n < 4 || p[n - 1] ? -EINVAL : volume_attach((char *)p);
     case 11: return n < 2 || p[n - 1] ? -EINVAL : volume_detach((const char *)p);
+    case 12: return make_root(p, n);
+    case 13: return net_up(p);
     default: return 0; /* a newer host knows more than we do */
     }
 }
 
 /* 0, or the first -errno; the later records are applied all the same. */
 i64 configure(u8 *p, u32 length) {
-    i64 first = net_up();
+    i64 first = 0;
+    int had_root = has_root;
     while (length >= 3) {
         u32 n = get16(p + 1);
         if (n > length - 3) return -EINVAL;
         i64 e = apply(p[0], p + 3, n);
-        if (e < 0) say("cannot apply configuration", (char[]){'0' + p[0], 0}, e); /* ':' is a volume, ';' one that goes */
-        if (e < 0 && first >= 0) first = e;
+        if (e < 0) say("cannot apply configuration", (char[]){'0' + p[0], 0}, e); /* ':' is a volume, ';' one that goes, '<' the root, '=' the network */
+        if (e < 0 && !first) first = e;
         p += 3 + n, length -= 3 + n;
     }
-    return length ? -EINVAL : first < 0 ? first : 0;
+    if (length) return -EINVAL;
+    go_on();
+    if (system_init) hand_over(system_init), system_init = NULL;
+    if (!had_root && has_root) announce();
+    return first;
 }

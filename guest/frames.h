@@ -21,12 +21,12 @@
  *              then strings, see below            17 STDERR  bytes
  *    2 STDIN   bytes                              18 EXIT    kind:u8 value:u8 then text
  *    3 EOF     stdin ends                         19 CREDIT  bytes:u32, stdin room made
- *    4 CREDIT  bytes:u32, output room made        20 READY   stage:u8 boot_id:u8[36]
+ *    4 CREDIT  bytes:u32, output room made        20 READY   stage:u8, 0 it waits for its first CONFIG or boots on, 1 it is up
  *    5 SIGNAL  number:u8
  *    6 RESIZE  rows:u16 cols:u16
  *    7 CONFIG  records, see config.c
  *    8 STOP    mode:u8 (0 power off, 1 reboot) signal:u8 seconds:u16, both for a workload
- *    9 FREEZE  mode:u8 (1 freeze the writable layer, 0 thaw)
+ *    9 FREEZE  mode:u8 (1 freeze the writable layer, 0 thaw, 2 all stands still until the next CONFIG, see still.c)
  *   10 STATS   nothing, or one byte: its processes
  *   11 READ    path: send it as a tar stream
  *   12 WRITE   path NUL: unpack a tar stream there; "owners" NUL after it: keep its owners

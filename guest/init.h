@@ -16,7 +16,10 @@
 #define READY_FILE "/run/hyperlane/ready" /* an image whose own init boots on makes it when ssh listens */
 
 /* boot.c */
-void boot_root(int system, char *volumes); /* initramfs -> the machine's root; reports and powers off on failure */
+void boot_kernel(void);             /* what is the same in every machine */
+void boot_root(int system, int folders); /* initramfs -> the machine's root; reports and powers off on failure */
+void disks_release(void);           /* so that others may be found in their place */
+void disks_take(char last);         /* /dev/vda to /dev/vdLAST, if they were let go of */
 void boot_workload(void);           /* what a workload finds beside its image: /dev, /etc/hosts and the like */
 void power_off(void);
 extern const char *run_dir;         /* where the host's files go, on no disk */
@@ -28,13 +31,16 @@ void volumes_freeze(int on);
 void volumes_release(void);
 void make_directories(char *path);  /* cuts the text at each slash, and mends it */
 /* net.c */
-i64 net_up(void);
+i64 net_up(const u8 *mac);
 i64 net_address4(const u8 *);
 i64 net_gateway4(const u8 *);
 i64 net_address6(const u8 *);
 i64 net_gateway6(const u8 *);
 /* config.c */
 i64 configure(u8 *records, u32 length);
+/* still.c: what is saved as a template */
+i64 hold_still(void);
+void go_on(void);
 /* stream.c */
 struct stream;
 void streams_request(struct frame *f);
@@ -59,5 +65,8 @@ int copy_in(const char *path, int in);
 extern int copy_owners;             /* copy_in keeps owners and set-uid bits too */
 /* main.c */
 extern int is_pid1;
+extern int has_root;                /* boot_root is done */
+void announce(void);
+void hand_over(char *init);         /* the image's own init becomes PID 1, and we its child */
 void stop(int mode, u8 signal, u32 seconds); /* signal and seconds: for a workload */
 #endif

@@ -1,16 +1,17 @@
 /* main.c: init, PID 1 of a machine.
  *
- * It makes the root (boot.c), then serves the host over one virtio-serial port (frames.h). Where the
- * image has an init of its own (systemd), that one becomes PID 1 and this program goes on as its
+ * It serves the host over one virtio-serial port (frames.h), which tells it what the machine is (config.c); then it
+ * makes the root (boot.c). Where the image has an init of its own (systemd), that one becomes PID 1 and this program goes on as its
  * child, under a name that begins with '@': systemd leaves such processes alone at shutdown
  * (systemd.io/ROOT_STORAGE_DAEMONS). Otherwise this program stays PID 1 and reaps. */
 #include "init.h"
 #include "channel.h"
 
 static const char *const ports[] = {"/dev/virtio-ports/hyperlane.0", "/dev/vport0p1", "/dev/vport1p1", "/dev/vport2p1", "/dev/vport3p1"};
-int is_pid1 = 1;
+int is_pid1 = 1, has_root;
 static struct parser parser;
-static int announced;
+static int announced, watch;
+static char *own_name;
 
 static void channel_open(void) {
     for (;;) {
@@ -23,15 +24,11 @@ static void channel_open(void) {
 }
 
 /* The image's own init has reached the point where ssh listens; one that does not promise to say so is up once it runs. */
-static int is_up(void) { return is_pid1 || S2(access, READY_FILE, 0) == 0 || S2(access, READY_UNIT, 0) < 0; }
+static int is_up(void) { return has_root && (is_pid1 || S2(access, READY_FILE, 0) == 0 || S2(access, READY_UNIT, 0) < 0); }
 
-static void announce(void) {
-    u8 payload[37] = {is_up()};
-    int fd = open_file("/proc/sys/kernel/random/boot_id", O_RDONLY, 0);
-    read_all(fd, payload + 1, 36);
-    S1(close, fd);
-    announced = payload[0];
-    channel_send(0, F_READY, payload, sizeof payload);
+void announce(void) {
+    u8 stage = announced = is_up();
+    channel_send(0, F_READY, &stage, 1);
 }
 
 static void take(const u8 *data, usize n) {
@@ -66,8 +63,8 @@ static void serve(void) {
     static u8 bytes[16384];
     u64 mask = 1UL << (SIGCHLD - 1);
     S4(rt_sigprocmask, SIG_BLOCK, &mask, NULL, 8);
-    int children = S4(signalfd4, -1, &mask, 8, SFD_NONBLOCK_ | O_CLOEXEC), watch = S1(inotify_init1, IN_NONBLOCK | IN_CLOEXEC);
-    if (!is_pid1) S3(inotify_add_watch, watch, run_dir, IN_CREATE | IN_MOVED_TO);
+    int children = S4(signalfd4, -1, &mask, 8, SFD_NONBLOCK_ | O_CLOEXEC);
+    watch = S1(inotify_init1, IN_NONBLOCK | IN_CLOEXEC);
     channel_open();
     for (;;) {
         fds[0] = (struct pollfd){channel_fd, POLLIN | (channel_pending() ? POLLOUT : 0), 0};
@@ -91,27 +88,24 @@ static void serve(void) {
     }
 }
 
-/* SYSTEM=PATH on the kernel's command line, which the kernel hands on as an environment: the image's own init takes over. */
-__attribute__((used)) void start(char **argv) {
-    static char *init[2], *volumes = "";
+void hand_over(char *init) {
+    char *argv[] = {init, NULL};
     static char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "container=", NULL};
-    char **p = argv;
-    while (*p) p++;
-    while (*++p) {
-        if (!memcmp(*p, "SYSTEM=/", 8)) init[0] = *p + 7;
-        if (!memcmp(*p, "VOLUMES=", 8)) volumes = *p + 8;
+    if (S0(fork) != 0) {
+        u64 none = 0;
+        S4(rt_sigprocmask, SIG_SETMASK, &none, NULL, 8);
+        i64 e = S3(execve, init, argv, env);
+        say("cannot run", init, e);
+        power_off();
     }
-    boot_root(init[0] != NULL, volumes);
-    if (init[0]) {
-        i64 pid = S0(fork);
-        if (pid != 0) {
-            i64 e = S3(execve, init[0], init, env);
-            say("cannot run", init[0], e);
-            power_off();
-        }
-        is_pid1 = 0;
-        argv[0][0] = '@';
-    }
+    is_pid1 = 0;
+    own_name[0] = '@';
+    S3(inotify_add_watch, watch, run_dir, IN_CREATE | IN_MOVED_TO);
+}
+
+__attribute__((used)) void start(char **argv) {
+    own_name = argv[0];
+    boot_kernel();
     serve();
 }
 

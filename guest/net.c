@@ -22,17 +22,25 @@ static int up(int fd, const char *name) {
     return S3(ioctl, fd, SIOCSIFFLAGS, &r);
 }
 
+/* A machine made from a template has that one's address until it hears of its own. A driver may refuse the same again while it is up. */
+static i64 set_mac(int fd, const u8 *mac) {
+    struct request r = {.name = "eth0"};
+    struct sockaddr *address = (void *)&r.address;
+    i64 e = S3(ioctl, fd, SIOCGIFHWADDR, &r);
+    if (e < 0 || !memcmp(address->data, mac, 6)) return e;
+    memcpy(address->data, mac, 6);
+    return S3(ioctl, fd, SIOCSIFHWADDR, &r);
+}
+
 /* Loopback and eth0 up. Addresses are unique by construction, so duplicate detection would only cost a second. */
-i64 net_up(void) {
-    static const char *const zero[] = {"/proc/sys/net/ipv6/conf/eth0/accept_dad", "/proc/sys/net/ipv6/conf/eth0/accept_ra"};
-    for (u32 i = 0; i < countof(zero); i++) {
-        int f = open_file(zero[i], O_WRONLY, 0);
-        if (f >= 0) write_all(f, "0", 1), S1(close, f);
-    }
+i64 net_up(const u8 *mac) {
+    put_text("/proc/sys/net/ipv6/conf/eth0/accept_dad", "0");
+    put_text("/proc/sys/net/ipv6/conf/eth0/accept_ra", "0");
     int fd = S3(socket, AF_INET, SOCK_DGRAM_, 0);
     if (fd < 0) return fd;
     up(fd, "lo");
-    i64 e = up(fd, "eth0");
+    i64 e = set_mac(fd, mac);
+    if (e >= 0) e = up(fd, "eth0");
     S1(close, fd);
     return e;
 }

@@ -199,7 +199,9 @@ void streams_request(struct frame *f) {
     case F_KILL: return answer(f->stream, signal_workload(f), "cannot signal the workload");
     case F_CONFIG: return answer(f->stream, configure(f->payload, f->length), "cannot apply all of the configuration");
     case F_STATS: return f->length ? processes(f->stream) : stats(f->stream);
-    case F_FREEZE: return answer(f->stream, freeze(f->length && f->payload[0]), "cannot freeze the writable layer");
+    case F_FREEZE:
+        if (f->length && f->payload[0] == 2) return answer(f->stream, hold_still(), "cannot stand still");
+        return answer(f->stream, freeze(f->length && f->payload[0]), "cannot freeze the writable layer");
     case F_STOP:
         answer(f->stream, 0, "");
         return f->length < 4 ? stop(f->length && f->payload[0], SIGTERM, 10) : stop(f->payload[0], f->payload[1], get16(f->payload + 2));

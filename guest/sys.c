@@ -94,6 +94,13 @@ i64 put_file(const char *path, int mode, const void *data, usize n) {
     S1(close, fd);
     return r < 0 ? r : S2(rename, next, path);
 }
+i64 put_text(const char *path, const char *text) {
+    int fd = open_file(path, O_WRONLY | O_TRUNC, 0);
+    if (fd < 0) return fd;
+    i64 e = write_all(fd, text, strlen(text));
+    S1(close, fd);
+    return e;
+}
 void sleep_ms(u32 ms) {
     struct { i64 seconds, nanoseconds; } t = {ms / 1000, (ms % 1000) * 1000000L};
     S2(nanosleep, &t, NULL);

@@ -4,8 +4,7 @@
  *   SLOT    'c' and up: the disk /dev/vdc and up; 'A' and up: the folder that virtiofs calls "A" and up
  *   FLAGS   '0' plus 1 read-only, 2 new: filled with what the image has there, if it is empty
  *
- * VOLUMES=TEXT,TEXT... on the kernel's command line is what the machine starts with, mounted before anything of the
- * image runs; the host says the same, and what came since, with each CONFIG. */
+ * The host says what is to be there with each CONFIG; the first comes before anything of the image runs. */
 #include "init.h"
 
 #define FILLING ".hyperlane-filling" /* there while a volume is being filled: a cut-off fill is begun again */
@@ -69,6 +68,7 @@ i64 volume_attach(char *text) {
     device[7] = text[0];
     if (!text[0] || !text[1] || *path != '/') return -EINVAL;
     if (!at[0]) {
+        if (!folder) disks_take(text[0]);
         int there = S2(access, path, 0) == 0;
         make_directories(path);
         int under = open_file(path, O_RDONLY | O_DIRECTORY, 0);

@@ -32,7 +32,7 @@ const own: Supervisor = {
     if (find(role)) return false;
     mkdirSync(logDir(), { recursive: true, mode: 0o750 });
     const env: Record<string, string> = ownDir() ? { HYPERLANE_DIR: stateDir() } : {};
-    const id = identify(spawnDetached([...self("hyperlane"), "supervise", role], `${logDir()}/${role}.log`, env));
+    const id = identify(spawnDetached([...self("hyperlane"), "supervise", role], `${logDir()}/${role}.log`, { env }));
     if (id) writeFileDurably(pidFile(role), JSON.stringify(id));
     return true;
   },

@@ -11,16 +11,14 @@ export type VmSpec = {
   memoryMib: number;
   kernel: string;
   initramfs: string;
-  /** Read-only root image, shared. */
-  image: string;
-  /** The machine's own writable layer. */
-  disk: string;
+  /** Read-only root image, shared; null: there will be one. */
+  image: string | null;
+  /** The machine's own writable layer; null: there will be one. */
+  disk: string | null;
   /** Places for volumes, in order: /dev/vdc and up. file: null for one that is free. */
   volumes: { file: string | null; readonly: boolean }[];
   /** Folders of the host, in order: virtiofs "A" and up. */
   folders: { source: string; readonly: boolean }[];
-  /** What init mounts before anything of the image runs, as guest/volume.c reads it. */
-  mounts: string[];
   tap: string;
   mac: string;
   /** The VMM's user and group: nobody else's, unprivileged. */
@@ -33,7 +31,12 @@ export type VmSpec = {
   workloadLog: string;
   /** The program in the image that becomes PID 1; null: ours stays, runs a workload, and ends the machine with it. */
   init: string | null;
+  /** null: it boots. Else it goes on from where another was saved that was made from the same, but for its disks, names and addresses. */
+  from: Origin | null;
 };
+
+/** memory: an open file of the RAM's size, which is mapped copy-on-write. devices, own: files that Vm.save wrote; own lies over the memory. */
+export type Origin = { memory: number; devices: string; own: string | null };
 
 /** internal-error: the hypervisor cannot go on. off: the guest has powered itself off, its VMM waits to be ended. */
 export type VmState = "running" | "paused" | "off" | "internal-error" | "gone";
@@ -50,6 +53,11 @@ export type Vm = {
   removeVolume(place: number, readonly: boolean): Promise<void>;
   /** The volume in this place is larger now. */
   growVolume(place: number, bytes: number): Promise<void>;
+  /**
+   * Stops the guest where it stands, and writes its devices and its RAM: all of it, or where it shares a memory what
+   * differs from that. whole: the pages of that memory, for all of it all the same.
+   */
+  save(to: { devices: string; pages: string; whole: string | null }, memoryMib: number): Promise<void>;
   /** Ends the VMM, without telling the guest. */
   quit(): Promise<void>;
   /** Called when the state changed by itself, or the process ended. */
@@ -60,6 +68,8 @@ export type Vm = {
 
 export type Runtime = {
   readonly name: string;
+  /** Of the VMM: what one version has saved, another may not understand. */
+  version(): Promise<string>;
   start(spec: VmSpec, signal: AbortSignal): Promise<Vm>;
   /** undefined: that process is gone. */
   attach(process: ProcessId, runDir: string): Promise<Vm | undefined>;

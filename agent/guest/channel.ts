@@ -12,7 +12,7 @@ export type Channel = ReturnType<typeof openChannel>;
 const DIAL_MS = 20;
 
 /** onReady: init's stage, 0 it is there, 1 the machine is up. Dials until closed; a restarted guest is synced anew by resync(). */
-export function openChannel(path: string, onReady: (stage: number, bootId: string) => void) {
+export function openChannel(path: string, onReady: (stage: number) => void) {
   const streams = new Map<number, StreamHandler>();
   let socket: Socket | undefined;
   let reader = createFrameReader(randomBytes(8));
@@ -57,7 +57,7 @@ export function openChannel(path: string, onReady: (stage: number, bootId: strin
 
   function take(frame: Frame): void {
     if (frame.stream === 0) {
-      if (frame.type === F.READY) onReady(frame.payload[0] ?? 0, frame.payload.subarray(1, 37).toString());
+      if (frame.type === F.READY) onReady(frame.payload[0] ?? 0);
       return;
     }
     const handler = streams.get(frame.stream);

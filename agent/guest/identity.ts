@@ -7,26 +7,40 @@ import { addressesOf, gateway4, gateway6, prefixLength4, type NodeNetwork } from
 
 /** mounts: as guest/volume.c reads them. */
 export function guestConfig(desired: Desired, identity: Identity, network: NodeNetwork, mounts: string[]): Buffer {
-  const { address4, address6 } = addressesOf(network, desired);
+  const { address4, address6, mac } = addressesOf(network, desired);
   const hostname = desired.spec.hostname ?? desired.name;
   const resolvConf = `nameserver ${gateway4(network)}\nnameserver ${gateway6(network)}\nsearch ${ZONE}\n`;
   const hosts = `127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n${address4}\t${hostname}\n${address6}\t${hostname}\n`;
-  const system = desired.workload.kind === "system";
+  const { workload } = desired;
+  const system = workload.kind === "system";
   return encodeConfig({
+    root: { init: system ? workload.init : null, folders: desired.mounts.some((m) => m.folder !== null) },
+    network: {
+      mac,
+      address6,
+      prefix6: 64,
+      gateway6: gateway6(network),
+      address4,
+      prefix4: prefixLength4(network),
+      gateway4: gateway4(network),
+    },
     hostname,
-    address6,
-    prefix6: 64,
-    gateway6: gateway6(network),
-    address4,
-    prefix4: prefixLength4(network),
-    gateway4: gateway4(network),
     resolvConf: system ? resolvConf : null,
-    clockNs: BigInt(Date.now()) * 1_000_000n,
+    ...now(),
     mounts,
     unmounts: [],
-    entropy: Buffer.from(crypto.getRandomValues(new Uint8Array(64))),
     files: system ? systemFiles(desired, identity) : workloadFiles({ hostname: `${hostname}\n`, hosts, "resolv.conf": resolvConf }),
   });
+}
+
+/** A machine that a template is made of: it is nobody, and nowhere. */
+export function anonymousConfig(init: string): Buffer {
+  const nobody = { network: null, hostname: "localhost", resolvConf: null, mounts: [], unmounts: [], files: [] };
+  return encodeConfig({ root: { init, folders: false }, ...nobody, ...now() });
+}
+
+function now(): { clockNs: bigint; entropy: Buffer } {
+  return { clockNs: BigInt(Date.now()) * 1_000_000n, entropy: Buffer.from(crypto.getRandomValues(new Uint8Array(64))) };
 }
 
 /** What ssh in a machine with an init of its own needs. */

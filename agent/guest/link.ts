@@ -35,6 +35,7 @@ export function openGuest(
 ): GuestLink {
   let booted = false;
   let configured = false;
+  let telling = false;
   const channel = openChannel(socket, (stage) => {
     booted = stage >= 1;
     configure();
@@ -42,20 +43,23 @@ export function openGuest(
   });
 
   function configure(): void {
-    const bytes = configured || !channel.connected ? null : config();
+    const bytes = configured || telling || !channel.connected ? null : config();
     if (!bytes) return;
+    telling = true;
     const run = workload();
     const told = channel.ask(F.CONFIG, bytes, CONFIG_MS).then(() => run && channel.ask(F.RUN, run, CONFIG_MS));
-    told.then(
-      () => {
-        configured = true;
-        if (booted) onUp();
-      },
-      (thrown) => {
-        log(`configuration: ${toHyperlaneError(thrown).message}`);
-        if (toHyperlaneError(thrown).code === "FAILED") onRefused(thrown);
-      },
-    );
+    told
+      .finally(() => (telling = false))
+      .then(
+        () => {
+          configured = true;
+          if (booted) onUp();
+        },
+        (thrown) => {
+          log(`configuration: ${toHyperlaneError(thrown).message}`);
+          if (toHyperlaneError(thrown).code === "FAILED") onRefused(thrown);
+        },
+      );
   }
 
   return {

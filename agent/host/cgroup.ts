@@ -47,9 +47,14 @@ export function enterCgroup(id: string, pid: number, limits: CgroupLimits): void
   }
 }
 
-/** Removes the empty groups of this id; a busy one stays and is tried again at the next removal. */
-export function removeCgroup(id: string): void {
-  for (const dir of directories(id)) attempt(() => rmdirSync(dir));
+/** Removes the groups of this id. One whose last process has only just ended is busy for a moment. */
+export async function removeCgroup(id: string): Promise<void> {
+  for (let i = 0; i < 50; i++) {
+    const left = directories(id).filter(existsSync);
+    for (const dir of left) attempt(() => rmdirSync(dir));
+    if (!left.some(existsSync)) return;
+    await Bun.sleep(10);
+  }
 }
 
 /** What follows `prefix` in the names of groups that begin with it, so that what nobody remembers is still found. */

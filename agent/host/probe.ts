@@ -6,9 +6,11 @@ import { spawnDetached } from "./run.ts";
 export type Accelerator = { accelerator: "kvm" | "tcg"; reason: string };
 /** With KVM the answer comes within one. */
 const PROBE_MS = 4_000;
+/** What a kernel says that has come up. */
+const BOOTED = "Run /init as init process";
 
 /**
- * Boots the guest kernel with KVM, without a disk: our init then says that there is none. A /dev/kvm that opens
+ * Boots the guest kernel with KVM, until it runs our init. A /dev/kvm that opens
  * is no proof, since a nested one can run firmware and still stop at the first protected-mode kernel.
  */
 export async function probeAccelerator(kernel: { kernel: string; initramfs: string }): Promise<Accelerator> {
@@ -34,7 +36,7 @@ export async function probeAccelerator(kernel: { kernel: string; initramfs: stri
     "-initrd",
     kernel.initramfs,
     "-append",
-    `console=ttyS0 quiet panic=-1${tscKhz() ? ` tsc_early_khz=${tscKhz()}` : ""}`,
+    `console=ttyS0 panic=-1${tscKhz() ? ` tsc_early_khz=${tscKhz()}` : ""}`,
     "-serial",
     "stdio",
   ];
@@ -44,7 +46,7 @@ export async function probeAccelerator(kernel: { kernel: string; initramfs: stri
     let text = "";
     while (Date.now() < deadline) {
       text = readFileSync(output, "utf8");
-      if (text.includes("hyperlane-init:")) break;
+      if (text.includes(BOOTED)) break;
       if (/KVM internal error|failed to initialize kvm|Could not access KVM/i.test(text)) break;
       await Bun.sleep(20);
     }
@@ -53,7 +55,7 @@ export async function probeAccelerator(kernel: { kernel: string; initramfs: stri
     } catch {
       // It ended by itself.
     }
-    if (text.includes("hyperlane-init:")) return { accelerator: "kvm", reason: "a guest kernel ran on it" };
+    if (text.includes(BOOTED)) return { accelerator: "kvm", reason: "a guest kernel ran on it" };
     const why = /(KVM internal error[^\n]*|[^\n]*(?:Could not access KVM|failed to initialize kvm)[^\n]*)/i.exec(text)?.[1];
     return {
       accelerator: "tcg",
@@ -68,6 +70,12 @@ export async function probeAccelerator(kernel: { kernel: string; initramfs: stri
 export function tscKhz(): number {
   const mhz = /cpu MHz\s*:\s*([\d.]+)/.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1];
   return mhz === undefined ? 0 : Math.round(Number(mhz) * 1000);
+}
+
+/** With all that it can do: a guest that has seen one CPU cannot go on on a lesser. */
+export function cpuModel(): string {
+  const text = readFileSync("/proc/cpuinfo", "utf8").split("\n\n")[0]!;
+  return ["model name", "microcode", "flags"].map((field) => new RegExp(`^${field}\\s*: (.*)$`, "m").exec(text)?.[1] ?? "").join("\n");
 }
 
 export function hostSize(): { cpu: number; memoryMib: number } {

@@ -28,6 +28,12 @@ export function kill(id: ProcessId, signal: "SIGTERM" | "SIGKILL"): void {
   }
 }
 
+/** Kills it, and waits until it is gone. */
+export async function end(id: ProcessId): Promise<void> {
+  kill(id, "SIGKILL");
+  for (let i = 0; i < 200 && isAlive(id); i++) await Bun.sleep(5);
+}
+
 /** Processes that carry this text as a whole argument. */
 export function findByArgument(matches: (argument: string) => string | undefined): { id: ProcessId; match: string }[] {
   const found: { id: ProcessId; match: string }[] = [];

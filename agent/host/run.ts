@@ -86,14 +86,16 @@ export async function* runStreaming(argv: readonly string[]): AsyncGenerator<Uin
   }
 }
 
-/** Starts a process that outlives this one, in a session of its own, its output appended to a file. */
-export function spawnDetached(argv: readonly string[], outputPath: string, env: Record<string, string> = {}): number {
+/** Starts a process that outlives this one, in a session of its own, its output appended to a file. descriptors: handed on as 3 and up. */
+export function spawnDetached(
+  argv: readonly string[],
+  outputPath: string,
+  { descriptors = [], env = {} }: { descriptors?: number[]; env?: Record<string, string> } = {},
+): number {
   const out = openSync(outputPath, "a", 0o640);
   try {
     const child = Bun.spawn(argv as string[], {
-      stdin: "ignore",
-      stdout: out,
-      stderr: out,
+      stdio: ["ignore", out, out, ...descriptors],
       detached: true,
       env: { PATH: PATH_DIRS, LC_ALL: "C", ...env },
     });

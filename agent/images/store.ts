@@ -66,6 +66,7 @@ export function openImages(dir: string, converter: readonly string[], atOnce: nu
       readdirSync(dir)
         .filter((n) => n.endsWith(".erofs"))
         .map((n) => ({ rootfs: n.slice(0, 64), bytes: statSync(`${dir}/${n}`).size })),
+    find: (rootfs: string): string | null => (existsSync(file(rootfs)) ? file(rootfs) : null),
     /** Makes a file system of layers as they come. Two that bring the same are one. */
     async receive(head: ImageHead, blobs: AsyncIterable<Uint8Array>): Promise<{ again: boolean }> {
       if (existsSync(file(head.rootfs))) return { again: false };

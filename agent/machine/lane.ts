@@ -12,23 +12,24 @@ import { guestConfig, guestWorkload } from "#agent/guest/identity.ts";
 import { openGuest, type GuestLink } from "#agent/guest/link.ts";
 import { removeCgroup } from "#agent/host/cgroup.ts";
 import type { Folders } from "#agent/host/folders.ts";
-import { bootId, cpuMs, isAlive, kill } from "#agent/host/process.ts";
+import { bootId, cpuMs, end, isAlive, kill } from "#agent/host/process.ts";
 import type { Images } from "#agent/images/store.ts";
 import { addressesOf } from "#agent/network/plan.ts";
 import type { Network } from "#agent/network/apply.ts";
 import type { Storage } from "#agent/storage/storage.ts";
 import type { Volumes } from "#agent/storage/volumes.ts";
+import type { Templates } from "#agent/templates/templates.ts";
 import { guestSocket } from "#runtimes/qemu/command.ts";
 import type { Runtime, Vm, VmState } from "#runtimes/runtime.ts";
 import { commitDisk, dropSnapshots, restoreSnapshot, takeSnapshots } from "./disks.ts";
 import { endingOf } from "./ending.ts";
 import { watchHealth, type HealthWatch } from "./health.ts";
 import { firstRung } from "./ladder.ts";
-import { lastLine, logSizes, readExit, removeLogs } from "./logs.ts";
-import { convergeMounts, lendMounts, mountTexts, noteUse, observedVolumes, releaseMounts } from "./mounts.ts";
+import { lastLine, readExit, removeLogs } from "./logs.ts";
+import { convergeMounts, mountTexts, noteUse, observedVolumes, releaseMounts } from "./mounts.ts";
 import { untilReady, type StartListener } from "./ready.ts";
 import { newRecord, removeRecord, saveRecord, type Record } from "./record.ts";
-import { vmSpec } from "./spec.ts";
+import { startMachine } from "./start.ts";
 import { climbDown } from "./stopping.ts";
 
 export type LaneDeps = {
@@ -43,6 +44,7 @@ export type LaneDeps = {
   volumes: Volumes;
   folders: Folders;
   network: Network;
+  templates: Templates;
   kernel: { kernel: string; initramfs: string };
   accelerator: "kvm" | "tcg";
   tscKhz: number;
@@ -144,7 +146,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     if (vm && (d.power === "stopped" || record.epoch !== d.epoch || record.stopping)) await stop(false);
     if (d.restore && record.restoredEpoch < d.restore.epoch) await restoreSnapshot(disks, d.restore, uid());
     await dropSnapshots(disks);
-    if (d.power !== "stopped" && !vm && record.epoch !== d.epoch) await start(signal);
+    if (d.power !== "stopped" && !vm && record.epoch !== d.epoch) await startMachine(starts(), signal);
     else if (d.power === "stopped" && !vm && (record.phase !== "stopped" || record.epoch !== d.epoch))
       set("stopped", { epoch: d.epoch, exit: null, exitCode: null, reason: null, steps: [] });
     if (vm && record.phase === "running" && d.power === "paused") {
@@ -213,44 +215,32 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     set("stopped", { epoch: 0, steps: [] });
   }
 
-  async function start(signal: AbortSignal): Promise<void> {
-    const d = record.desired;
-    set("preparing", { epoch: d.epoch, exit: null, exitCode: null, reason: null, steps: [], process: null, stopping: null });
-    await using undo = new AsyncDisposableStack();
-    const step = async <T>(name: Observed["steps"][number]["name"], work: () => Promise<T>): Promise<T> => {
-      const from = performance.now();
-      const result = await work();
-      record.steps = [...record.steps, { name, ms: Math.round(performance.now() - from) }];
-      save();
-      return result;
+  function starts(): Parameters<typeof startMachine>[0] {
+    return {
+      record,
+      deps,
+      mounts,
+      save,
+      set,
+      uid,
+      addresses,
+      runDir,
+      endProcess,
+      settle,
+      take(started: Vm): void {
+        vm = started;
+        record.process = vm.process;
+        listen(vm);
+      },
     };
-    const image = await step("image", () => deps.images.arrived(d.rootfs, signal));
-    const lent = await step("disk", async () => {
-      undo.defer(() => releaseMounts(mounts));
-      const disk = await deps.storage.createDisk(id, d.spec.diskMib, uid());
-      return { disk, ...(await lendMounts(mounts, uid(), signal)) };
-    });
-    await step("network", async () => {
-      undo.defer(() => deps.network.detach(id));
-      await deps.network.attach(id, uid());
-      await deps.refreshNetwork();
-    });
-    await step("start", async () => {
-      undo.defer(endProcess);
-      record.logFrom = logSizes(deps.logsDir, id);
-      const ready = { image, ...lent, runDir: runDir(), uid: uid() };
-      vm = await deps.runtime.start(vmSpec(record, deps, addresses(), ready), signal);
-      record.process = vm.process;
-      listen(vm);
-    });
-    set("starting");
-    await step("ready", () => settle(signal));
-    undo.move();
   }
 
   function listen(started: Vm): void {
     started.onChange((what) => {
       if (what === "reset") guest?.rebooted();
+      // Nobody reboots a machine that is only coming up: what it went on from was no machine.
+      const comingUp = record.phase === "preparing" || record.phase === "starting";
+      if (what === "reset" && comingUp && record.template !== null) deps.templates.spoil(record.template, "its machine crashed");
       if (what === "off" || what === "gone") wake();
     });
     guest = openGuest(guestSocket(runDir()), {
@@ -286,9 +276,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     guest = undefined;
     if (record.process && isAlive(record.process)) {
       await vm?.quit();
-      for (let i = 0; i < 100 && isAlive(record.process); i++) await Bun.sleep(10);
-      kill(record.process, "SIGKILL");
-      for (let i = 0; i < 100 && isAlive(record.process); i++) await Bun.sleep(10);
+      await end(record.process);
     }
     vm?.detach();
     vm = undefined;
@@ -296,7 +284,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     await deps.network.detach(id);
     await releaseMounts(mounts);
     rmSync(runDir(), { recursive: true, force: true });
-    removeCgroup(`${deps.node}.${id}`);
+    await removeCgroup(`${deps.node}.${id}`);
   }
 
   async function remove(): Promise<void> {
@@ -345,6 +333,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       health: record.phase === "running" || record.phase === "paused" ? (health?.status ?? null) : null,
       reason: record.reason,
       steps: record.steps,
+      origin: record.origin,
       pid: record.process?.pid ?? null,
       address6: has ? a.address6 : null,
       address4: has ? a.address4 : null,

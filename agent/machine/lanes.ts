@@ -62,7 +62,7 @@ export function openLanes(deps: Omit<LaneDeps, "changed" | "refreshNetwork" | "r
     }
     await deps.network.detach(id).catch((e) => deps.log(String(e)));
     await Bun.sleep(50);
-    removeCgroup(`${deps.node}.${id}`);
+    await removeCgroup(`${deps.node}.${id}`);
   }
 
   return {
@@ -107,6 +107,7 @@ function gone(d: Desired): Observed {
     health: null,
     reason: null,
     steps: [],
+    origin: null,
     pid: null,
     address6: null,
     address4: null,

@@ -13,7 +13,8 @@ import type { Volumes } from "#agent/storage/volumes.ts";
 import type { Vm, VmSpec } from "#runtimes/runtime.ts";
 import type { Record } from "./record.ts";
 
-const SPARE = 3;
+/** As many as every machine has, so that all can go on from the same template; with more volumes than that, as many as those. */
+export const PLACES = 5;
 const GUEST_MS = 20_000;
 const EBUSY = 16;
 
@@ -24,7 +25,7 @@ type Place = Record["places"][number];
 type Asked = Desired["mounts"][number];
 
 /** Lends what the machine starts with. Undone by releaseMounts. */
-export async function lendMounts(deps: Deps, uid: number, signal: AbortSignal): Promise<Pick<VmSpec, "volumes" | "folders" | "mounts">> {
+export async function lendMounts(deps: Deps, uid: number, signal: AbortSignal): Promise<Pick<VmSpec, "volumes" | "folders">> {
   const { record, volumes, folders, save } = deps;
   const { id, mounts } = record.desired;
   record.places = [];
@@ -41,11 +42,11 @@ export async function lendMounts(deps: Deps, uid: number, signal: AbortSignal): 
     }
     save();
   }
-  for (let i = 0; i < SPARE; i++) {
+  while (files.length < PLACES) {
     files.push({ file: null, readonly: false });
     record.places.push({ ...FREE });
   }
-  return { volumes: files, folders: sources, mounts: mountTexts(record) };
+  return { volumes: files, folders: sources };
 }
 
 function filled(volumes: Volumes, { volume, path, readonly }: { volume: string; path: string; readonly: boolean }): Place {
@@ -120,7 +121,7 @@ async function attach(
   if (readonly || at < 0)
     throw new HyperlaneError(
       "STATE",
-      `${readonly ? "A volume to be read only" : `A ${SPARE + 1}th volume that comes while the machine runs`} is there after the next start: vps restart ${name}`,
+      `${readonly ? "A volume to be read only" : "One volume more, while the machine runs,"} is there after the next start: vps restart ${name}`,
     );
   const file = await volumes.lend(volume, id, uid, false, signal);
   const place = (record.places[at] = filled(volumes, { volume, path, readonly }));

@@ -17,6 +17,9 @@ export const Record = z.object({
   exitCode: Observed.shape.exitCode,
   reason: z.string().nullable(),
   steps: Observed.shape.steps,
+  origin: Observed.shape.origin,
+  /** The template it went on from; null: none. */
+  template: z.string().nullable(),
   snapshots: Observed.shape.snapshots,
   restoredEpoch: z.int(),
   /** Its places for volumes, in order, and its folders; none while it does not run. sizeMib: as the guest knows it. */
@@ -44,6 +47,8 @@ export function newRecord(desired: Desired): Record {
     logFrom: { console: 0, workload: 0 },
     reason: null,
     steps: [],
+    origin: null,
+    template: null,
     snapshots: {},
     restoredEpoch: 0,
     places: [],

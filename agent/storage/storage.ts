@@ -19,13 +19,15 @@ import {
 import { dirname } from "node:path";
 import { HyperlaneError } from "#contract/errors.ts";
 import { formatMib } from "#contract/size.ts";
+import { restoreDisk, saveDisk } from "#agent/host/memory.ts";
 import { run } from "#agent/host/run.ts";
 import { openZfs } from "./zfs.ts";
 
 export type Storage = {
   kind: "zfs" | "reflink" | "sparse";
-  /** Makes the disk unless it is there; its path. */
-  createDisk(id: string, mib: number, uid: number): Promise<string>;
+  has(id: string): boolean;
+  /** Makes the disk unless it is there; its path. content: a page file (agent/host/pages.ts); null: an empty file system. */
+  createDisk(id: string, mib: number, uid: number, content?: string | null): Promise<string>;
   diskPath(id: string): string;
   /** Bytes that the snapshot holds. */
   snapshot(id: string, snapshot: string): Promise<number>;
@@ -47,6 +49,7 @@ const RESERVE_MIB = 512;
 /** pool: a ZFS dataset to make machines' datasets in, or null for plain files below `dir`. */
 export async function openStorage(dir: string, pool: string | null): Promise<Storage> {
   mkdirSync(dir, { recursive: true, mode: 0o711 });
+  rmSync(`${dir}/.empty`, { recursive: true, force: true });
   if (pool !== null) return await openZfs(dir, pool);
   const reflink = await probeReflink(dir);
   return fileStorage(dir, reflink ? "reflink" : "sparse");
@@ -86,6 +89,28 @@ export async function format(path: string, id: string, mib: number, uid: number)
   renameSync(next, path);
 }
 
+/** A disk with this content; else an empty one: of each size one is kept in `dir`, for the next is then there at once. */
+export async function fill(dir: string, path: string, id: string, mib: number, uid: number, content: string | null): Promise<void> {
+  const empty = `${dir}/.empty/${isVolume(id) ? "volume" : "machine"}-${mib}`;
+  if (content === null && !existsSync(empty)) {
+    const work = `${empty}-${crypto.randomUUID()}`;
+    try {
+      await format(`${work}/${id}`, id, mib, 0);
+      await saveDisk(`${work}/${id}`, `${work}/pages`);
+      renameSync(`${work}/pages`, empty);
+    } finally {
+      rmSync(work, { recursive: true, force: true });
+    }
+  }
+  mkdirSync(dirname(path), { recursive: true, mode: isVolume(id) ? 0o700 : 0o711 });
+  await restoreDisk(content ?? empty, `${path}.new`, mib * 2 ** 20).catch((thrown) => {
+    rmSync(empty, { force: true });
+    throw thrown;
+  });
+  chownSync(`${path}.new`, uid, uid);
+  renameSync(`${path}.new`, path);
+}
+
 export function growFile(path: string, mib: number): void {
   if (statSync(path).size < mib * 2 ** 20) truncateSync(path, mib * 2 ** 20);
 }
@@ -119,11 +144,12 @@ function fileStorage(dir: string, kind: "reflink" | "sparse"): Storage {
   return {
     kind,
     diskPath,
-    async createDisk(id, mib, uid) {
+    has: (id) => existsSync(diskPath(id)),
+    async createDisk(id, mib, uid, content = null) {
       if (existsSync(diskPath(id))) return diskPath(id);
       checkSpace(dir, Math.min(mib, 256), isVolume(id) ? "A new volume" : "A new machine");
       mkdirSync(`${dir}/${id}`, { recursive: true, mode: 0o711 });
-      await format(diskPath(id), id, mib, uid);
+      await fill(dir, diskPath(id), id, mib, uid, content);
       return diskPath(id);
     },
     async snapshot(id, snapshot) {

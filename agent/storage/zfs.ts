@@ -6,7 +6,7 @@
 import { chownSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { HyperlaneError } from "#contract/errors.ts";
 import { run } from "#agent/host/run.ts";
-import { fileOf, format, growFile, space, type Storage } from "./storage.ts";
+import { fileOf, fill, growFile, space, type Storage } from "./storage.ts";
 
 /** A file system just unmounted may still be let go of. */
 const BUSY_MS = 5_000;
@@ -63,13 +63,14 @@ export async function openZfs(dir: string, pool: string): Promise<Storage> {
   return {
     kind: "zfs",
     diskPath,
-    async createDisk(id, mib, uid) {
+    has: (id) => existsSync(diskPath(id)),
+    async createDisk(id, mib, uid, content = null) {
       if (!(await names("filesystem", home(id))).length) {
         mkdirSync(`${dir}/${id}`, { recursive: true, mode: 0o711 });
         await run(["zfs", "create", "-o", `mountpoint=${dir}/${id}`, "-o", "compression=on", "-o", "atime=off", home(id)]);
       }
       if (!(await names("filesystem", `${home(id)}/1`)).length) await run(["zfs", "create", `${home(id)}/1`]);
-      if (!existsSync(diskPath(id))) await format(diskPath(id), id, mib, uid);
+      if (!existsSync(diskPath(id))) await fill(dir, diskPath(id), id, mib, uid, content);
       return diskPath(id);
     },
     async snapshot(id, snapshot) {

@@ -125,6 +125,8 @@ export const Observed = z.object({
   reason: z.string().nullable(),
   /** The finished steps of the last start, in order, with how long each took. */
   steps: z.array(z.object({ name: z.enum(["image", "disk", "network", "start", "ready"]), ms: z.number() })),
+  /** How it last started: from its kernel on, or from a template; null: not yet. */
+  origin: z.enum(["boot", "template"]).nullable(),
   pid: z.int().nullable(),
   address6: z.string().nullable(),
   address4: z.string().nullable(),

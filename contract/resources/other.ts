@@ -1,6 +1,7 @@
 /** The resources beside the machine: nodes, snapshots, tokens, events. */
 import { z } from "zod";
 import { Name } from "./name.ts";
+import { TemplateStatus } from "./template.ts";
 
 /** accelerator: what guests really run on, found by booting one, not by looking for /dev/kvm. */
 export const NodeStatus = z.object({
@@ -18,6 +19,7 @@ export const NodeStatus = z.object({
   images: z.array(z.object({ rootfs: z.string(), bytes: z.number() })),
   /** Folders of the node below which machines may mount. */
   folders: z.array(z.string()),
+  templates: z.array(TemplateStatus),
 });
 export type NodeStatus = z.infer<typeof NodeStatus>;
 

@@ -1,13 +1,10 @@
 /** A machine's identity and addresses as the records of a CONFIG frame. The format is specified in guest/config.c. */
 
 export type GuestConfig = {
+  root: Root;
+  /** null: it has no network yet. */
+  network: GuestNetwork | null;
   hostname: string;
-  address6: string;
-  prefix6: number;
-  gateway6: string;
-  address4: string;
-  prefix4: number;
-  gateway4: string;
   /** Text of /etc/resolv.conf; null: it comes as a file. */
   resolvConf: string | null;
   clockNs: bigint;
@@ -19,18 +16,29 @@ export type GuestConfig = {
   files: { name: string; mode: number; content: string }[];
 };
 
+/** init: the image's own; null: it has none. folders: some of the host are to be mounted. */
+type Root = { init: string | null; folders: boolean };
+type GuestNetwork = {
+  mac: string;
+  address6: string;
+  prefix6: number;
+  gateway6: string;
+  address4: string;
+  prefix4: number;
+  gateway4: string;
+};
+
 export function encodeConfig(c: GuestConfig): Buffer {
   const clock = Buffer.alloc(8);
   clock.writeBigUInt64LE(c.clockNs);
   return Buffer.concat([
+    record(12, Buffer.from(`${c.root.folders ? "\x01" : "\0"}${c.root.init ?? ""}\0`)),
+    // Before anything that may draw on it.
+    record(8, c.entropy),
     record(1, Buffer.from(c.hostname)),
-    record(2, Buffer.from([...bytes6(c.address6), c.prefix6])),
-    record(3, Buffer.from(bytes6(c.gateway6))),
-    record(4, Buffer.from([...bytes4(c.address4), c.prefix4])),
-    record(5, Buffer.from(bytes4(c.gateway4))),
+    ...(c.network ? networkRecords(c.network) : []),
     ...(c.resolvConf === null ? [] : [record(6, Buffer.from(c.resolvConf))]),
     record(7, clock),
-    record(8, c.entropy),
     volumeRecords(c),
     ...c.files.map((f) => {
       const mode = Buffer.alloc(2);
@@ -38,6 +46,16 @@ export function encodeConfig(c: GuestConfig): Buffer {
       return record(9, Buffer.concat([mode, Buffer.from(`${f.name}\0${f.content}`)]));
     }),
   ]);
+}
+
+function networkRecords(n: GuestNetwork): Buffer[] {
+  return [
+    record(13, Buffer.from(n.mac.split(":").map((byte) => parseInt(byte, 16)))),
+    record(2, Buffer.from([...bytes6(n.address6), n.prefix6])),
+    record(3, Buffer.from(bytes6(n.gateway6))),
+    record(4, Buffer.from([...bytes4(n.address4), n.prefix4])),
+    record(5, Buffer.from(bytes4(n.gateway4))),
+  ];
 }
 
 /** The records that concern volumes alone, for what is attached while the machine runs. */

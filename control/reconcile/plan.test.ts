@@ -19,6 +19,7 @@ const status = {
   runtimes: ["qemu"],
   images: [{ rootfs: FAKE_IMAGE.rootfs, bytes: 1 }],
   folders: [],
+  templates: [],
 };
 const seen: Observed = {
   phase: "running",
@@ -29,6 +30,7 @@ const seen: Observed = {
   health: null,
   reason: null,
   steps: [],
+  origin: null,
   pid: 1,
   address6: null,
   address4: null,

@@ -15,6 +15,10 @@ export function emptyFile(runDir: string): string {
 export function folderSocket(runDir: string, place: number): string {
   return `${runDir}/folder${place}.sock`;
 }
+/** What QEMU says of its devices, before it is taken to where it was asked for. */
+export function devicesFile(runDir: string): string {
+  return `${runDir}/devices`;
+}
 export function guestSocket(runDir: string): string {
   return `${runDir}/guest.sock`;
 }
@@ -29,7 +33,7 @@ export function idOfSocket(runRoot: string, argument: string): string | undefine
  * console: the serial port. `quiet` keeps the kernel's banner off it: under emulation each character costs.
  * tsc_early_khz: without it an emulated microvm may never finish calibrating its clock.
  */
-export function kernelCommandLine(spec: Pick<VmSpec, "tscKhz" | "init" | "mounts">): string {
+export function kernelCommandLine(spec: Pick<VmSpec, "tscKhz">): string {
   return [
     "console=ttyS0",
     "quiet",
@@ -44,9 +48,6 @@ export function kernelCommandLine(spec: Pick<VmSpec, "tscKhz" | "init" | "mounts
     // init reports through the kernel's log, which would else drop all but a few lines.
     "printk.devkmsg=on",
     "systemd.show_status=0",
-    // The kernel hands what it does not know on to init, as its environment.
-    ...(spec.init === null ? [] : [`SYSTEM=${spec.init}`]),
-    ...(spec.mounts.length ? [`VOLUMES=${spec.mounts.join(",")}`] : []),
   ].join(" ");
 }
 
@@ -63,9 +64,14 @@ export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
     "--",
   ];
   const kvm = spec.accelerator === "kvm";
+  const memory = memoryOptions(spec);
   const options: [string, string][] = [
     ["-name", `guest=${spec.id},process=hl-${spec.name.slice(0, 12)},debug-threads=on`],
-    ["-M", `microvm,acpi=on,rtc=on,pic=off,pit=off,pcie=off,isa-serial=on${spec.folders.length ? ",memory-backend=ram" : ""}`],
+    [
+      "-M",
+      `microvm,acpi=on,rtc=on,pic=off,pit=off,pcie=off,isa-serial=on${memory.length ? ",memory-backend=ram" : ""}${spec.from ? ",suppress-vmdesc=on" : ""}`,
+    ],
+    ...memory,
     // Emulation keeps its translations in a cache that may grow to 1 GiB, which the machine's memory limit would not bear.
     ["-accel", kvm ? "kvm" : "tcg,thread=multi,tb-size=128"],
     ["-cpu", kvm ? "host" : "max"],
@@ -81,34 +87,55 @@ export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
     // First, so that init finds its port under the same name whatever else there is: /dev/vport0p1.
     ["-device", "virtio-serial-device,max_ports=4"],
     // The kernel finds them in this order: /dev/vda, /dev/vdb, and the volumes.
-    ...disk("image", spec.image, true),
-    ...disk("disk", spec.disk, false),
+    ...disk("image", spec.image ?? emptyFile(spec.runDir), true),
+    ...disk("disk", spec.disk ?? emptyFile(spec.runDir), false),
     ...spec.volumes.flatMap((v, place) => disk(volumeNode(place), v.file ?? emptyFile(spec.runDir), v.readonly)),
     ...folders(spec),
     ["-netdev", `tap,id=net,ifname=${spec.tap},script=no,downscript=no`],
     ["-device", `virtio-net-device,netdev=net,mac=${spec.mac}`],
     ["-chardev", `socket,id=guest,path=${escape(guestSocket(spec.runDir))},server=on,wait=off`],
     ["-device", `virtserialport,nr=1,chardev=guest,name=${GUEST_PORT}`],
+    // A system writes its journal to a terminal; our init writes records, through which no terminal should lie. Both
+    // are there in every machine, so that it can go on from a template of either.
     ["-chardev", `file,id=workload,path=${escape(spec.workloadLog)},append=on`],
-    // A system writes its journal to a terminal; our init writes records, through which no terminal should lie.
-    ["-device", spec.init === null ? `virtserialport,nr=2,chardev=workload,name=${LOG_PORT}` : "virtconsole,chardev=workload"],
+    ["-chardev", "null,id=nothing"],
+    ["-device", `virtserialport,nr=2,chardev=${spec.init === null ? "workload" : "nothing"},name=${LOG_PORT}`],
+    ["-device", `virtconsole,nr=3,chardev=${spec.init === null ? "nothing" : "workload"}`],
     ["-device", "virtio-rng-device"],
     ["-qmp", `unix:${escape(qmpSocket(spec.runDir))},server=on,wait=off`],
   ];
   // A workload's machine ends with it, so a reset is its end as well: the kernel's, in a panic.
   const reset = spec.init === null ? ["-no-reboot"] : [];
-  return [...drop, QEMU, "-nodefaults", "-no-user-config", "-no-shutdown", ...reset, ...options.flat()];
+  const waits = spec.from?.own ? ["-S"] : [];
+  return [...drop, QEMU, "-nodefaults", "-no-user-config", "-no-shutdown", ...reset, ...waits, ...options.flat()];
 }
 
 export function volumeNode(place: number): string {
   return `volume${place}`;
 }
 
-/** virtiofs: its daemon reads and writes the guest's RAM, so that is shared with it; and it speaks no legacy virtio. */
-function folders({ folders: list, memoryMib, runDir }: VmSpec): [string, string][] {
+/** The descriptors that it is started with, if it goes on from another. */
+export const MEMORY_FD = 3;
+export const DEVICES_FD = 4;
+
+/**
+ * The RAM, where it is not simply QEMU's own. The daemon of a virtiofs reads and writes it, so that it is shared with it.
+ * Whoever goes on from another maps what others map as well; with pages of its own to come, it waits to be told to run.
+ */
+function memoryOptions({ folders: list, memoryMib, from }: VmSpec): [string, string][] {
+  if (from)
+    return [
+      ["-object", `memory-backend-file,id=ram,size=${memoryMib}M,mem-path=/proc/self/fd/${MEMORY_FD},share=off`],
+      ["-global", "migration.send-configuration=off"],
+      ["-incoming", `fd:${DEVICES_FD}`],
+    ];
+  return list.length ? [["-object", `memory-backend-memfd,id=ram,size=${memoryMib}M,share=on`]] : [];
+}
+
+/** virtiofs speaks no legacy virtio. */
+function folders({ folders: list, runDir }: VmSpec): [string, string][] {
   if (!list.length) return [];
   return [
-    ["-object", `memory-backend-memfd,id=ram,size=${memoryMib}M,share=on`],
     ["-global", "virtio-mmio.force-legacy=false"],
     ...list.flatMap((_, place): [string, string][] => [
       ["-chardev", `socket,id=folder${place},path=${escape(folderSocket(runDir, place))}`],

@@ -1,25 +1,33 @@
 /** Starts QEMU processes, finds them again, and steers them over QMP. */
-import { existsSync, mkdirSync, chownSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chownSync, closeSync, copyFileSync, existsSync, mkdirSync, openSync, rmSync, statSync, watch, writeFileSync } from "node:fs";
 import type { ProcessId, Runtime, Vm, VmSpec, VmState } from "../runtime.ts";
-import { emptyFile, folderSocket, idOfSocket, qemuArgv, qmpSocket, virtiofsdArgv, volumeNode } from "./command.ts";
+import { devicesFile, emptyFile, folderSocket, idOfSocket, qemuArgv, qmpSocket, QEMU, virtiofsdArgv, volumeNode } from "./command.ts";
 import { connectQmp, type Qmp } from "./qmp.ts";
 
 /** The host's doors, handed in so that this folder needs none of its own. */
 export type HostDoors = {
-  spawn(argv: string[], outputPath: string): number;
+  /** descriptors: handed on to it as 3 and up. */
+  spawn(argv: string[], outputPath: string, descriptors?: number[]): number;
+  run(argv: string[]): Promise<string>;
   identify(pid: number): ProcessId | undefined;
   isAlive(id: ProcessId): boolean;
+  kill(id: ProcessId): Promise<void>;
   findByArgument(matches: (argument: string) => string | undefined): { id: ProcessId; match: string }[];
   /** The last lines of a file, for an error. */
   tail(path: string): string;
+  saveMemory(process: ProcessId, bytes: number, path: string, whole: string | null): Promise<number>;
+  restoreMemory(process: ProcessId, bytes: number, path: string): Promise<void>;
   confine(id: string, pid: number, limits: { cpu: number; memoryMib: number }): void;
 };
 
 const SOCKET_MS = 10_000;
+/** A process that ends at once makes no file. */
+const LOOK_MS = 50;
 
 export function createQemu(host: HostDoors): Runtime {
   return {
     name: "qemu",
+    version: async () => (await host.run([QEMU, "--version"])).split("\n")[0]!,
     async start(spec, signal) {
       rmSync(spec.runDir, { recursive: true, force: true });
       mkdirSync(spec.runDir, { recursive: true, mode: 0o700 });
@@ -28,18 +36,23 @@ export function createQemu(host: HostDoors): Runtime {
       chownSync(emptyFile(spec.runDir), spec.uid, spec.uid);
       for (const [place, folder] of spec.folders.entries()) await serveFolder(spec, place, folder.source, host, signal);
       const output = `${spec.runDir}/vmm.log`;
-      const pid = host.spawn(qemuArgv(spec, kvmGroup(spec)), output);
-      const process = host.identify(pid);
-      if (process) host.confine(spec.id, pid, spec);
-      const deadline = Date.now() + SOCKET_MS;
-      for (;;) {
-        const qmp = existsSync(qmpSocket(spec.runDir)) ? await connectQmp(qmpSocket(spec.runDir)).catch(() => undefined) : undefined;
-        if (qmp && process) return createVm(process, qmp, host, spec.runDir);
-        if (!process || !host.isAlive(process)) throw new Error(`QEMU ended at once: ${host.tail(output) || "it said nothing"}`);
-        signal.throwIfAborted();
-        if (Date.now() > deadline) throw new Error(`QEMU made no control socket within ${SOCKET_MS / 1000} s: ${host.tail(output)}`);
-        await Bun.sleep(2);
+      const appeared = appearance(spec.runDir, qmpSocket(spec.runDir), signal);
+      const process = host.identify(spawn(spec, host, output));
+      const because = (): string => host.tail(output) || "it said nothing";
+      if (!process) throw new Error(`QEMU ended at once: ${because()}`);
+      await using undo = new AsyncDisposableStack();
+      undo.defer(() => host.kill(process));
+      host.confine(spec.id, process.pid, spec);
+      const ended = (): boolean => !host.isAlive(process);
+      const qmp = (await appeared(ended)) ? await connect(qmpSocket(spec.runDir), ended) : undefined;
+      if (!qmp) throw new Error(`QEMU ${ended() ? "ended at once" : `gave no control socket within ${SOCKET_MS / 1000} s`}: ${because()}`);
+      if (spec.from?.own) {
+        await host.restoreMemory(process, spec.memoryMib * 2 ** 20, spec.from.own);
+        // Before its devices are there as well, this says that it is to run once they are.
+        await qmp.execute("cont");
       }
+      undo.move();
+      return createVm(process, qmp, host, spec.runDir);
     },
     async attach(process, runDir) {
       if (!host.isAlive(process)) return undefined;
@@ -48,6 +61,47 @@ export function createQemu(host: HostDoors): Runtime {
     },
     list: (runRoot) => host.findByArgument((a) => idOfSocket(runRoot, a)).map(({ id, match }) => ({ id: match, process: id })),
   };
+}
+
+function spawn(spec: VmSpec, host: HostDoors, output: string): number {
+  const argv = qemuArgv(spec, kvmGroup(spec));
+  if (!spec.from) return host.spawn(argv, output);
+  const devices = openSync(spec.from.devices, "r");
+  try {
+    return host.spawn(argv, output, [spec.from.memory, devices]);
+  } finally {
+    closeSync(devices);
+  }
+}
+
+/** Watches from now on for a file to be made; then waits for it. false: it took too long, or `ended` says that it will not be. */
+function appearance(dir: string, path: string, signal: AbortSignal): (ended: () => boolean) => Promise<boolean> {
+  const { promise, resolve, reject } = Promise.withResolvers<boolean>();
+  const look = (): void => void (existsSync(path) && resolve(true));
+  const watcher = watch(dir, look);
+  return async (ended) => {
+    const deadline = Date.now() + SOCKET_MS;
+    const timer = setInterval(() => (look(), (ended() || Date.now() > deadline) && resolve(false)), LOOK_MS);
+    const stop = (): void => reject(signal.reason);
+    signal.addEventListener("abort", stop);
+    look();
+    try {
+      return await promise;
+    } finally {
+      clearInterval(timer);
+      watcher.close();
+      signal.removeEventListener("abort", stop);
+    }
+  };
+}
+
+/** A socket is there a moment before anybody listens at it. */
+async function connect(socket: string, ended: () => boolean): Promise<Qmp | undefined> {
+  for (const deadline = Date.now() + SOCKET_MS; !ended() && Date.now() < deadline; await Bun.sleep(1)) {
+    const qmp = await connectQmp(socket).catch(() => undefined);
+    if (qmp) return qmp;
+  }
+  return undefined;
 }
 
 async function serveFolder(spec: VmSpec, place: number, source: string, host: HostDoors, signal: AbortSignal): Promise<void> {
@@ -100,7 +154,7 @@ function createVm(process: ProcessId, qmp: Qmp, host: HostDoors, runDir: string)
         const { status } = (await qmp.execute("query-status")) as { status: string };
         if (status === "shutdown") return "off";
         if (status === "internal-error" || status === "guest-panicked" || status === "io-error") return "internal-error";
-        return status === "paused" || status === "suspended" ? "paused" : "running";
+        return status === "paused" || status === "suspended" || status === "save-vm" ? "paused" : "running";
       } catch (error) {
         if (!host.isAlive(process)) return "gone";
         throw error;
@@ -119,6 +173,15 @@ function createVm(process: ProcessId, qmp: Qmp, host: HostDoors, runDir: string)
       if (!readonly) await tellSize(place, 0);
     },
     growVolume: (place, bytes) => tellSize(place, bytes),
+    async save(to, memoryMib) {
+      await qmp.execute("stop");
+      rmSync(devicesFile(runDir), { force: true });
+      // Its name is Xen's, who was first to want the devices without the RAM.
+      await qmp.execute("xen-save-devices-state", { filename: devicesFile(runDir) });
+      copyFileSync(devicesFile(runDir), to.devices);
+      rmSync(devicesFile(runDir));
+      await host.saveMemory(process, memoryMib * 2 ** 20, to.pages, to.whole);
+    },
     quit: async () => void (await qmp.execute("quit").catch(() => {})),
     onChange: (listener) => void listeners.add(listener),
     detach: () => qmp.close(),

@@ -58,6 +58,7 @@ export async function startFakeNode(made: Made, dir: string, { stepMs, log, ...s
       lanes: lanes as never,
       volumes: createFakeVolumes(host) as never,
       images: createFakeImages(host) as never,
+      templates: { onChange: () => () => {} } as never,
       logsDir: dir,
       workDir: dir,
       status: () => fakeStatus(host, size),

@@ -56,6 +56,7 @@ export function fakeStatus(host: FakeHost, size: { cpu: number; memoryMib: numbe
     runtimes: ["fake"],
     images: [...host.images].map((rootfs) => ({ rootfs, bytes: 100 * 2 ** 20 })),
     folders: ["/srv"],
+    templates: [],
   };
 }
 
@@ -278,6 +279,7 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
       health: null,
       reason: r.reason,
       steps: r.steps,
+      origin: r.steps.length ? "boot" : null,
       pid: r.pid,
       address6: `fd00::${at.toString(16)}`,
       address4: `10.77.${at >> 8}.${at & 255}`,

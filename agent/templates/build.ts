@@ -1,0 +1,120 @@
+/**
+ * Makes a template: a machine that is nobody boots, and is saved when it waits to hear who it is; or, of an image with
+ * an init of its own, when all of that is up. What is saved appears as a whole, or not at all.
+ */
+import { rmSync } from "node:fs";
+import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
+import { encodeExec, F } from "#contract/wire/frames.ts";
+import { openChannel, type Channel } from "#agent/guest/channel.ts";
+import { anonymousConfig } from "#agent/guest/identity.ts";
+import { removeCgroup } from "#agent/host/cgroup.ts";
+import { saveDisk } from "#agent/host/memory.ts";
+import { end } from "#agent/host/process.ts";
+import type { Network } from "#agent/network/apply.ts";
+import { tapName } from "#agent/network/plan.ts";
+import { format } from "#agent/storage/storage.ts";
+import { guestSocket } from "#runtimes/qemu/command.ts";
+import type { Origin, Runtime, VmSpec } from "#runtimes/runtime.ts";
+import type { Shape } from "./shape.ts";
+
+export type BuildDeps = {
+  node: string;
+  runDir: string;
+  runtime: Runtime;
+  network: Network;
+  kernel: { kernel: string; initramfs: string };
+  accelerator: "kvm" | "tcg";
+  tscKhz: number;
+  places: number;
+};
+
+/** No machine's: their slots begin above. */
+const UID = 899_999;
+const MAC = "52:48:00:00:00:01";
+const BOOT_MS = 120_000;
+const STILL_MS = 20_000;
+const SETTLE_MS = 90_000;
+
+/** dir: an empty folder. image: the image's file, for a system. from: what it may go on from itself. */
+export async function buildTemplate(
+  deps: BuildDeps,
+  shape: Shape,
+  dir: string,
+  image: string | null,
+  from: { origin: Origin; base: string } | null,
+): Promise<void> {
+  // Named like a machine, so that what is left of it, should we be killed, is found and removed like one.
+  const id = `m-${crypto.randomUUID().replaceAll("-", "").slice(0, 12)}`;
+  const runDir = `${deps.runDir}/${id}`;
+  const disk = `${dir}/disk.raw`;
+  const { system } = shape;
+  await using undo = new AsyncDisposableStack();
+  if (system) await format(disk, id, system.diskMib, UID);
+  undo.defer(() => rmSync(disk, { force: true }));
+  undo.defer(() => deps.network.detach(id));
+  await deps.network.attach(id, UID);
+  undo.defer(() => rmSync(runDir, { recursive: true, force: true }));
+  undo.defer(() => removeCgroup(`${deps.node}.${id}`));
+  const spec: VmSpec = {
+    id,
+    name: "template",
+    cpu: shape.cpu,
+    memoryMib: shape.memoryMib,
+    ...deps.kernel,
+    image,
+    disk: system ? disk : null,
+    volumes: Array.from({ length: deps.places }, () => ({ file: null, readonly: false })),
+    folders: [],
+    tap: tapName(id),
+    mac: MAC,
+    uid: UID,
+    accelerator: deps.accelerator,
+    tscKhz: deps.tscKhz,
+    runDir,
+    consoleLog: "/dev/null",
+    workloadLog: "/dev/null",
+    init: system?.init ?? null,
+    from: from && from.origin,
+  };
+  const vm = await deps.runtime.start(spec, new AbortController().signal);
+  undo.defer(() => vm.detach());
+  undo.defer(() => end(vm.process));
+  const guest = await connect(runDir, undo);
+  await guest.reached(0, BOOT_MS);
+  if (system) {
+    await guest.channel.ask(F.CONFIG, anonymousConfig(system.init), BOOT_MS);
+    await guest.reached(1, BOOT_MS);
+    await settle(guest.channel);
+  }
+  await guest.channel.ask(F.FREEZE, Buffer.from([2]), STILL_MS);
+  await vm.save({ devices: `${dir}/devices`, pages: `${dir}/base`, whole: from && from.base }, shape.memoryMib);
+  if (system) await saveDisk(disk, `${dir}/disk`);
+}
+
+async function connect(runDir: string, undo: AsyncDisposableStack) {
+  let stage = -1;
+  let told = Promise.withResolvers<void>();
+  const channel = openChannel(guestSocket(runDir), (at) => {
+    stage = at;
+    told.resolve();
+    told = Promise.withResolvers();
+  });
+  undo.defer(() => channel.close());
+  const reached = async (wanted: number, timeoutMs: number): Promise<void> => {
+    const late = Bun.sleep(timeoutMs).then(() => {
+      throw new HyperlaneError("TIMEOUT", `The machine to make a template of did not come up within ${timeoutMs / 1000} s.`);
+    });
+    late.catch(() => {});
+    while (stage < wanted) await Promise.race([told.promise, late]);
+  };
+  return { channel, reached };
+}
+
+/** Until systemd has nothing left to start. Its exit code tells of units that failed, which are the image's own affair, as is another init. */
+async function settle(channel: Channel): Promise<void> {
+  const words = { argv: ["systemctl", "is-system-running", "--wait"], env: [], workdir: "/", user: "0", tty: false, stdin: false };
+  const exit = channel.ask(F.EXEC, encodeExec({ ...words, rows: 24, cols: 80 }), SETTLE_MS);
+  await exit.catch((thrown) => {
+    if (toHyperlaneError(thrown).code !== "FAILED") throw thrown;
+  });
+}
