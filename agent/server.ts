@@ -25,6 +25,7 @@ import type { Images } from "#agent/images/store.ts";
 import type { Lanes } from "#agent/machine/lanes.ts";
 import { decodeProcesses } from "#agent/machine/processes.ts";
 import type { Volumes } from "#agent/storage/volumes.ts";
+import type { Shape } from "#agent/templates/shape.ts";
 import type { Templates } from "#agent/templates/templates.ts";
 import { grpcError, openStream } from "./streams.ts";
 
@@ -72,6 +73,11 @@ export async function startAgentServer(deps: Deps, address: string): Promise<{ p
       for (const machine of machines) deps.lanes.apply(machine);
       for (const rootfs of removeImages) deps.images.remove(rootfs);
       return { accepted: machines.map((m) => m.id) };
+    }),
+    BuildTemplate: unary(async (shape: Shape) => ({ key: await deps.templates.build(shape) })),
+    RemoveTemplates: unary(({ keys }: { keys: string[] }) => {
+      for (const key of keys) deps.templates.remove(key);
+      return {};
     }),
     Processes: unary(({ machine }: { machine: string }) => processes(deps, machine)),
     Stats: unary(({ machine }: { machine: string }) => stats(deps, machine)),

@@ -3,10 +3,14 @@ import { HyperlaneError } from "#contract/errors.ts";
 import { JSON_FLAG, type Command } from "#cli/command.ts";
 import type { Client } from "#sdk/client.ts";
 
-type Kind = "image" | "volume" | "network";
+type Kind = "image" | "volume" | "network" | "template";
 
 /** Everything about some, as JSON: one as it is, several as a list. */
-export function inspecting(kind: Kind, example: string, get: (client: Client, name: string) => Promise<unknown>): Command {
+export function inspecting(
+  kind: Exclude<Kind, "template">,
+  example: string,
+  get: (client: Client, name: string) => Promise<unknown>,
+): Command {
   return {
     name: `${kind} inspect`,
     usage: `vps ${kind} inspect NAME...`,
@@ -26,7 +30,7 @@ export function inspecting(kind: Kind, example: string, get: (client: Client, na
 
 /** remove: resolves once it is gone. */
 export function removing(
-  kind: Kind,
+  kind: Exclude<Kind, "template">,
   example: string,
   what: string,
   remove: (client: Client, name: string) => Promise<{ name: string }>,

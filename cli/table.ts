@@ -30,6 +30,10 @@ const volumes = (name: string) => () =>
       m.volumeDetach,
     ].find((c) => c.name === name)!,
   );
+const templates = (name: string) => () =>
+  import("./commands/templates.ts").then((m) =>
+    [m.templateBuild, m.templateList, m.templateRm, m.templatePrune].find((c) => c.name === name)!,
+  );
 const networks = (name: string) => () =>
   import("./commands/networks.ts").then((m) =>
     [m.networkCreate, m.networkList, m.networkInspect, m.networkRm, m.networkPrune, m.networkConnect, m.networkDisconnect].find(
@@ -141,6 +145,10 @@ export const COMMANDS = {
     summary: "Remove every network that no machine is in",
     load: networks("network prune"),
   },
+  "template list": { group: "Disks and images", summary: "List templates", load: templates("template list") },
+  "template build": { group: "Disks and images", summary: "Make an image's template now", load: templates("template build") },
+  "template rm": { group: "Disks and images", summary: "Remove templates", load: templates("template rm") },
+  "template prune": { group: "Disks and images", summary: "Remove every template", load: templates("template prune") },
   events: { group: "System", summary: "What happened", load: () => import("./commands/events.ts").then((m) => m.events) },
   "node list": {
     group: "System",

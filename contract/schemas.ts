@@ -4,6 +4,7 @@ import { Image, ImageCreate, ImageDetail, ImageRef } from "./resources/image.ts"
 import { Event, Node, Role, Snapshot, SnapshotCreate, Token, TokenCreate } from "./resources/other.ts";
 import { Exposure, Machine, MachineCreate, MachineProcess, MachineStats, MachineUpdate } from "./resources/machine.ts";
 import { Name } from "./resources/name.ts";
+import { Template, TemplateBuild } from "./resources/template.ts";
 import { Membership, Network, NetworkCreate } from "./resources/network.ts";
 import { Mount, Volume, VolumeCreate, VolumeUpdate } from "./resources/volume.ts";
 import { MACHINE_STATES, type MachineState } from "./resources/states.ts";
@@ -172,6 +173,10 @@ export const SCHEMAS = {
   pruneImages: { body: none, output: z.object({ removed: z.array(z.string()), freedBytes: z.number() }) },
   pullImage: { query: z.strictObject({ image: ImageRef, platform, insecure: flag }), output: z.unknown() },
   pushImage: { query: z.strictObject({ image: ImageRef, insecure: flag }), output: z.unknown() },
+  listTemplates: { output: page(Template) },
+  buildTemplate: { body: TemplateBuild, output: page(Template) },
+  removeTemplate: { output: Template },
+  pruneTemplates: { body: none, output: z.object({ removed: z.array(z.string()), freedBytes: z.number() }) },
   listNodes: { output: page(Node) },
   listEvents: {
     query: z.strictObject({

@@ -178,7 +178,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     const state = vm ? await vm.state() : isAlive(record.process) ? "internal-error" : "gone";
     if (state === "running" || state === "paused") {
       if (record.phase === "exited" || record.phase === "failed") record.phase = "starting";
-      if (record.phase === "starting" && !record.stopping) await settle(waiting.signal);
+      if (record.phase === "starting" && !record.stopping) await settle(await becomeReady(waiting.signal));
       else if (record.phase === "running") watch();
       return;
     }
@@ -186,8 +186,8 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   }
 
   /** A started machine is up, or has come to its end already. */
-  async function settle(signal: AbortSignal): Promise<void> {
-    if ((await becomeReady(signal)) === "up") {
+  async function settle(as: "up" | "ended"): Promise<void> {
+    if (as === "up") {
       watch();
       noteUse(mounts);
       return set("running");
@@ -226,6 +226,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       addresses,
       runDir,
       endProcess,
+      becomeReady,
       settle,
       take(started: Vm): void {
         vm = started;

@@ -25,8 +25,9 @@ type Start = {
   runDir(): string;
   /** Ends the process, and takes back all that it had. */
   endProcess(): Promise<void>;
-  /** Until it is up, or has come to an end of its own. Throws where it did neither. */
-  settle(signal: AbortSignal): Promise<void>;
+  becomeReady(signal: AbortSignal): Promise<"up" | "ended">;
+  /** Throws where it ended and not of its own. */
+  settle(as: "up" | "ended"): Promise<void>;
   /** It has a process now. */
   take(vm: Vm): void;
 };
@@ -96,7 +97,7 @@ async function launch(s: Start, template: Template | null, signal: AbortSignal):
     );
   });
   s.set("starting", { origin: template ? "template" : "boot" });
-  await step("ready", () => s.settle(signal));
+  await s.settle(await step("ready", () => s.becomeReady(signal)));
   undo.move();
 }
 

@@ -1,5 +1,8 @@
 /** What a template is made of. Two machines that agree in all of it can go on from the same one. Pure. */
 
+import type { z } from "zod";
+import type { TemplateShape } from "#contract/resources/template.ts";
+
 /** What is the same for all machines of a node. A change of any makes its templates useless. */
 export type Ground = {
   /** Of what templates look like: counted up by us. */
@@ -19,12 +22,7 @@ export type Ground = {
  * system: null: a kernel that has booted, with init waiting to hear which machine it is: of any image. Else an image's
  * own system, all of it up, on a disk of this size.
  */
-export type Shape = {
-  cpu: number;
-  memoryMib: number;
-  /** How an image's own init is followed makes another machine. */
-  system: { rootfs: string; init: string; diskMib: number } | null;
-};
+export type Shape = z.infer<typeof TemplateShape>;
 
 /** A template's name: 24 hex digits of a digest over all it is made of. digest: SHA-256, as hex. */
 export function keyOf(ground: Ground, shape: Shape, digest: (text: string) => string): string {

@@ -9,7 +9,7 @@
 import { closeSync, existsSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync } from "node:fs";
 import { z } from "zod";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
-import { TemplateStatus } from "#contract/resources/template.ts";
+import { TemplateShape, type TemplateStatus } from "#contract/resources/template.ts";
 import { readOrNothing, writeFileDurably } from "#agent/host/files.ts";
 import { shareMemory } from "#agent/host/memory.ts";
 import type { Origin } from "#runtimes/runtime.ts";
@@ -21,11 +21,7 @@ export type Templates = ReturnType<typeof openTemplates>;
 export type Template = { key: string; origin: Origin; base: string; disk: string | null };
 
 const Kept = z.object({
-  shape: z.object({
-    cpu: z.int(),
-    memoryMib: z.int(),
-    system: z.object({ rootfs: z.string(), init: z.string(), diskMib: z.int() }).nullable(),
-  }),
+  shape: TemplateShape,
   createdAt: z.number(),
   bytes: z.number(),
 });
@@ -219,7 +215,7 @@ export function openTemplates(deps: Deps) {
         const kept = read(key);
         if (!kept) return [];
         const { shape, createdAt, bytes } = kept;
-        return [{ ...statusOf(key, shape, "ready", null), createdAt, bytes, usedAt: statSync(path(key)).mtimeMs }];
+        return [{ ...statusOf(key, shape, "ready", null), createdAt, bytes }];
       });
       const others = [...wanted].map(([key, { shape }]) => statusOf(key, shape, key === building ? "building" : "waiting", null));
       const broken = [...failed].filter(([key]) => !wanted.has(key)).map(([key, f]) => statusOf(key, f.shape, "failed", f.reason));
@@ -230,5 +226,5 @@ export function openTemplates(deps: Deps) {
 
 function statusOf(key: string, { cpu, memoryMib, system }: Shape, state: TemplateStatus["state"], reason: string | null): TemplateStatus {
   const { rootfs = null, diskMib = null } = system ?? {};
-  return { key, rootfs, cpu, memoryMib, diskMib, bytes: 0, createdAt: 0, usedAt: 0, state, reason };
+  return { key, rootfs, cpu, memoryMib, diskMib, bytes: 0, createdAt: 0, state, reason };
 }

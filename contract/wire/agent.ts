@@ -7,6 +7,7 @@
  */
 import { z } from "zod";
 import { Exposure, MachineProcess, MachineSpec, MachineStats, Observed } from "../resources/machine.ts";
+import { TemplateShape } from "../resources/template.ts";
 import { VolumeObserved } from "../resources/volume.ts";
 import { Workload } from "../resources/workload.ts";
 import { NodeStatus } from "../resources/other.ts";
@@ -136,6 +137,9 @@ export const METHODS = {
   Apply: { request: ApplyRequest, reply: ApplyReply, kind: "unary" },
   Signal: { request: z.object({ machine: z.string(), signal: z.int() }), reply: z.object({}), kind: "unary" },
   Processes: { request: StatsRequest, reply: z.object({ items: z.array(MachineProcess) }), kind: "unary" },
+  /** Makes one, which may take minutes. */
+  BuildTemplate: { request: TemplateShape, reply: z.object({ key: z.string() }), kind: "unary" },
+  RemoveTemplates: { request: z.object({ keys: z.array(z.string()) }), reply: z.object({}), kind: "unary" },
   Stats: { request: StatsRequest, reply: MachineStats, kind: "unary" },
   Observe: { request: z.object({}), reply: Observation, kind: "serverStream" },
   /** An image's layers to the node, which makes a file system of them. */

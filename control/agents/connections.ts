@@ -18,7 +18,10 @@ import {
 import { fromErrorBody, HyperlaneError } from "#contract/errors.ts";
 import type { Node } from "#contract/resources/other.ts";
 import type { KeyAndCertificate } from "#control/auth/pki.ts";
+import type { TemplateShape } from "#contract/resources/template.ts";
 import type { z } from "zod";
+
+type Shape = z.output<typeof TemplateShape>;
 
 export type Connections = ReturnType<typeof createConnections>;
 type Deps = {
@@ -34,6 +37,7 @@ type Reply<N extends MethodName> = (typeof METHODS)[N]["reply"] extends z.ZodTyp
 const SERVICE = serviceDefinition();
 /** An agent reports at least this often; three silent periods mean it is gone. */
 const HEARTBEAT_MS = 5_000;
+const TEMPLATE_MS = 5 * 60_000;
 const DIAL_MIN_MS = 100;
 const DIAL_MAX_MS = 5_000;
 
@@ -50,6 +54,8 @@ export function createConnections(deps: Deps) {
     processes: (node: string, machine: string) => link(node).call("Processes", { machine }),
     stats: (node: string, machine: string) => link(node).call("Stats", { machine }),
     signal: (node: string, machine: string, signal: number) => link(node).call("Signal", { machine, signal }),
+    buildTemplate: (node: string, shape: Shape) => link(node).call("BuildTemplate", shape, TEMPLATE_MS),
+    removeTemplates: (node: string, keys: string[]) => link(node).call("RemoveTemplates", { keys }),
     putImage: (node: string, head: ImageHead, blobs: AsyncIterable<Uint8Array>) => link(node).putImage(head, blobs),
     commit: (node: string, machine: string) => link(node).commit(machine),
     open: (node: string, request: OpenRequest) => link(node).open(request),
@@ -83,7 +89,7 @@ function createLink(node: Node, deps: Deps) {
   let wait = DIAL_MIN_MS;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
-  function call<N extends "Hello" | "Apply" | "Stats" | "Processes" | "Signal">(
+  function call<N extends "Hello" | "Apply" | "Stats" | "Processes" | "Signal" | "BuildTemplate" | "RemoveTemplates">(
     name: N,
     request: unknown,
     timeoutMs = 10_000,

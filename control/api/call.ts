@@ -11,6 +11,7 @@ import type { StoredToken } from "#control/model/state.ts";
 import { tokenOf, type Deps, type Handlers, type Write } from "./handler.ts";
 import { imageHandlers } from "./images.ts";
 import { machineHandlers } from "./machines.ts";
+import { templateHandlers } from "./templates.ts";
 import { networkHandlers } from "./networks.ts";
 import { resourceHandlers } from "./resources.ts";
 import { match, type Route } from "./route.ts";
@@ -22,6 +23,7 @@ export const HANDLERS: Handlers = {
   ...imageHandlers,
   ...volumeHandlers,
   ...networkHandlers,
+  ...templateHandlers,
   ...snapshotHandlers,
   ...resourceHandlers,
 };

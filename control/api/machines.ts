@@ -182,7 +182,7 @@ function power(deps: Deps, request: Request<PowerOperation>, verb: Verb & ("star
 }
 
 /** The image of that name as it is now, which the machine then keeps. */
-function imageFor(state: Deps["store"]["state"], name: string): MachineImage {
+export function imageFor(state: Deps["store"]["state"], name: string): MachineImage {
   const image = imageNamed(state, name);
   if (!image)
     throw new HyperlaneError("NOT_FOUND", `There is no image "${name}".`, {

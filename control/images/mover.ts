@@ -185,6 +185,16 @@ export function createMover(deps: Deps) {
       const reference = parseReference(name)!;
       return withRegistry(reference, { ...how, push: true }, (registry) => transfers.push(registry, reference, digest, on));
     },
+    /** Its file system is on the node when this resolves. */
+    async bring(node: string, image: { rootfs: string; digest: string }): Promise<void> {
+      if (
+        !deps
+          .state()
+          .node.get(node)
+          ?.status?.images.some((i) => i.rootfs === image.rootfs)
+      )
+        await send({ node, ...image });
+    },
     /** Removes what nothing refers to, a moment from now: what is going on in the log is done by then. */
     collectSoon(): void {
       collecting ??= setTimeout(collect, COLLECT_MS);

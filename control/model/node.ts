@@ -8,6 +8,9 @@ export type NodeEvents = {
   "v1.NodeConnected": { status: NodeStatus };
   "v1.NodeObserved": { status: NodeStatus };
   "v1.NodeLost": { reason: string };
+  /** Said for the record: nodes report what they have. */
+  "v1.TemplateBuilt": { key: string; image: string };
+  "v1.TemplatesRemoved": { keys: string[] };
 };
 export type TokenEvents = {
   "v1.TokenCreated": { name: string; role: Role; hash: string };
@@ -27,6 +30,8 @@ export const nodeReducers: Reducers<NodeEvents> = {
   },
   "v1.NodeConnected": (state, e) => patch(state, e, { connected: true, status: e.data.status, since: e.at }),
   "v1.NodeObserved": (state, e) => patch(state, e, { status: e.data.status }),
+  "v1.TemplateBuilt": () => [],
+  "v1.TemplatesRemoved": () => [],
   "v1.NodeLost": (state, e) => patch(state, e, { connected: false, since: e.at }),
 };
 

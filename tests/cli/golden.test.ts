@@ -10,7 +10,7 @@ const WRITE = process.env.GOLDEN === "write";
 type Line = { group: string; marks: string; words: string };
 const lines = parse(readFileSync(`${import.meta.dirname}/lines.txt`, "utf8"));
 /** Commands that need a machine that is more than pretended: tests/e2e runs them. */
-const ELSEWHERE = ["ssh-proxy", "doctor", "image push", "wait", "stats", "attach", "top", "volume import"];
+const ELSEWHERE = ["ssh-proxy", "doctor", "image push", "wait", "stats", "attach", "top", "volume import", "template build"];
 
 let control: FakeControl;
 let dir: string;
