@@ -54,7 +54,7 @@ export async function runAgent(
   version: string,
   program: readonly string[],
   log: (line: string) => void,
-): Promise<{ close(): void }> {
+): Promise<{ close(): Promise<void> }> {
   const raw = readJson(`${dir}/agent.json`);
   if (raw === undefined)
     throw new HyperlaneError("NOT_FOUND", `There is no "${dir}/agent.json": this host is no node yet.`, {
@@ -117,11 +117,12 @@ export async function runAgent(
   }, HOUSEKEEPING_MS);
   log(`The agent of ${config.node} listens on ${config.address}.`);
   return {
-    close(): void {
+    async close(): Promise<void> {
       clearInterval(housekeeping);
       server.close();
       resolver.close();
       lanes.detach();
+      await templates.close();
     },
   };
 }

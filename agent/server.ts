@@ -156,24 +156,43 @@ function observe(deps: Deps, call: ServerWritableStream<unknown, Observation>): 
 function open(deps: Deps, call: ServerDuplexStream<Buffer, Buffer>): void {
   let stream: ReturnType<typeof openStream> | undefined;
   let over = false;
+  const fail = (thrown: unknown): void => {
+    over = true;
+    call.emit("error", grpcError(thrown));
+  };
   call.on("data", (bytes: Buffer) => {
     try {
-      if (stream) return stream.take(bytes[0] ?? 0, bytes.subarray(1));
+      if (stream)
+        return void stream.then(
+          (s) => s.take(bytes[0] ?? 0, bytes.subarray(1)),
+          () => {},
+        );
       admit(call);
       stream = openStream(call, bytes, deps);
+      stream.catch(fail);
     } catch (thrown) {
-      over = true;
-      call.emit("error", grpcError(thrown));
+      fail(thrown);
     }
   });
   const end = (): void => {
-    if (!over) stream?.close();
+    if (!over)
+      void stream?.then(
+        (s) => s.close(),
+        () => {},
+      );
     over = true;
   };
   call
     .on("cancelled", end)
     .on("error", end)
-    .on("end", () => call.end());
+    .on(
+      "end",
+      () =>
+        void (stream ?? Promise.resolve()).then(
+          () => call.end(),
+          () => {},
+        ),
+    );
 }
 
 async function takeImage(deps: Deps, call: ServerReadableStream<Buffer, unknown>): Promise<{ again: boolean }> {
@@ -211,6 +230,7 @@ async function signalWorkload(deps: Deps, id: string, signal: number): Promise<o
     throw new HyperlaneError("STATE", "This machine runs an init of its own, which takes no signals from outside.", {
       hint: "`vps stop NAME` shuts it down; `vps exec NAME -- kill ...` signals a process in it.",
     });
+  await lane?.awake();
   await channelOf(deps, id).ask(F.KILL, Buffer.from([signal]), 5_000);
   return {};
 }

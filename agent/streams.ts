@@ -15,15 +15,16 @@ const CHUNK = 16384;
 const HANGUP = 1;
 
 /** Starts what the first message asks for; returns what takes the later ones. */
-export function openStream(
+export async function openStream(
   call: Duplex,
   first: Buffer,
   { lanes, volumes, logsDir }: { lanes: Lanes; volumes: Volumes; logsDir: string },
-): { take(type: number, payload: Buffer): void; close(): void } {
+): Promise<{ take(type: number, payload: Buffer): void; close(): void }> {
   const request = OpenRequest.parse(JSON.parse(first.toString()));
   if (request.kind === "import") return importInto(call, request.volume, volumes);
   const lane = lanes.get(request.machine);
   if (!lane) throw new HyperlaneError("NOT_FOUND", "This machine is not on this node.");
+  if (request.kind !== "logs" && request.kind !== "tunnel") await lane.awake();
   switch (request.kind) {
     case "exec":
       return guest(call, lane, F.EXEC, encodeExec({ ...request, ...surroundings(lane, request) }), HANGUP);
@@ -51,13 +52,19 @@ function surroundings(lane: Lane, asked: { env: string[]; workdir: string | null
 /** left: the signal that its command gets when the one who asked has left; null: it is the workload's, and none. */
 function guest(call: Duplex, lane: Lane, type: number, payload: Buffer, left: number | null) {
   if (!lane.channel) throw new HyperlaneError("STATE", "The machine does not run.");
+  const leave = lane.enter();
   const stream = lane.channel.open(type, payload, (t, p) => {
     call.write(encodeMessage(t, p));
-    if (t === F.EXIT) call.end();
+    if (t !== F.EXIT) return;
+    leave();
+    call.end();
   });
   return {
     take: (t: number, p: Buffer) => stream.send(t, p),
-    close: () => void (left !== null && stream.send(F.SIGNAL, Buffer.from([left]))),
+    close(): void {
+      leave();
+      if (left !== null) stream.send(F.SIGNAL, Buffer.from([left]));
+    },
   };
 }
 

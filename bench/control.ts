@@ -120,6 +120,7 @@ async function log(): Promise<Measure[]> {
       reason: null,
       steps: [],
       origin: null,
+      sleep: { n: 0, refused: null },
       pid: 1,
       address6: "fd00::1",
       address4: "10.0.0.1",

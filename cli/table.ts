@@ -58,6 +58,11 @@ export const COMMANDS = {
   list: { group: "Machines", summary: "List machines", load: machines("list") },
   ps: { group: "Machines", summary: "List running machines with what they run", load: docker("ps") },
   show: { group: "Machines", summary: "Everything about one machine", load: machines("show") },
+  standby: {
+    group: "Machines",
+    summary: "Put a machine's memory on the disk until somebody wants something of it",
+    load: () => import("./commands/standby.ts").then((m) => m.standby),
+  },
   scale: { group: "Machines", summary: "Change CPU and RAM", load: machines("scale") },
   start: { group: "Machines", summary: "Start a machine; also the retry of a failed one", load: machines("start") },
   stop: { group: "Machines", summary: "Shut a machine down", load: machines("stop") },

@@ -48,6 +48,12 @@ export const OPERATIONS = {
   restartMachine: { method: "POST", path: "/v1/machines/{machine}/restart", permission: "write", summary: "Stop, then start" },
   pauseMachine: { method: "POST", path: "/v1/machines/{machine}/pause", permission: "write", summary: "Freeze it where it stands" },
   resumeMachine: { method: "POST", path: "/v1/machines/{machine}/resume", permission: "write", summary: "Let a paused machine go on" },
+  standbyMachine: {
+    method: "POST",
+    path: "/v1/machines/{machine}/standby",
+    permission: "write",
+    summary: "Put its memory on the disk until somebody wants something of it",
+  },
   exposeMachine: {
     method: "POST",
     path: "/v1/machines/{machine}/exposures",

@@ -71,6 +71,10 @@ export const SCHEMAS = {
   restartMachine: { body: none, output: Machine },
   pauseMachine: { body: none, output: Machine },
   resumeMachine: { body: none, output: Machine },
+  standbyMachine: {
+    body: z.strictObject({ force: z.boolean().default(false), wakeAt: z.int().min(0).nullable().default(null) }),
+    output: Machine,
+  },
   exposeMachine: {
     body: Exposure.extend({ hostPort: Exposure.shape.hostPort.optional(), protocol: Exposure.shape.protocol.default("tcp") }),
     output: Machine,

@@ -100,6 +100,7 @@ export function desiredOf(state: State, m: StoredMachine, identityOf: SshCa["hos
     exposures: m.exposures,
     snapshots: snapshotsOf(state, m.id),
     restore: m.restore,
+    sleep: m.sleep,
     mounts: m.spec.mounts.map((x) => ({ ...x, volume: x.volume === null ? null : (state.volumeNames.get(x.volume) ?? null) })),
     networks: m.spec.networks.flatMap(({ network, aliases }) => {
       if (network === DEFAULT_NETWORK) return [{ number: DEFAULT_NUMBER, internal: false, aliases }];

@@ -27,7 +27,7 @@
  *    7 CONFIG  records, see config.c
  *    8 STOP    mode:u8 (0 power off, 1 reboot) signal:u8 seconds:u16, both for a workload
  *    9 FREEZE  mode:u8 (1 freeze the writable layer, 0 thaw, 2 all stands still until the next CONFIG, see still.c)
- *   10 STATS   nothing, or one byte: its processes
+ *   10 STATS   nothing, or one byte: 1 its processes, 2 its open connections
  *   11 READ    path: send it as a tar stream
  *   12 WRITE   path NUL: unpack a tar stream there; "owners" NUL after it: keep its owners
  *   13 RUN     as EXEC: the workload; its end is the machine's. Answered at once; a second one changes nothing
@@ -39,6 +39,7 @@
  * value, 2 the request failed with errno value. STATS answers on STDOUT with 6 u64: uptime s, RAM total,
  * RAM free (bytes), load 1 min (1/65536), disk total, disk free (bytes); of processes with one record each:
  * length:u32 of what follows, uid:u32, length:u32 of the first text, then /proc/PID/stat and /proc/PID/cmdline (proc(5)).
+ * Of connections: how many TCP ones are open or half open to others, u32.
  *
  * WORKLOAD. What it prints goes to the port "hyperlane.log" and not through streams, so that it is kept while
  * nobody is connected. See log.c.

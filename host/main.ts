@@ -274,8 +274,7 @@ async function foreground(role: Role): Promise<number> {
   return await new Promise((done) => {
     for (const signal of ["SIGTERM", "SIGINT"] as const)
       process.once(signal, () => {
-        part.close();
-        done(0);
+        void Promise.resolve(part.close()).finally(() => done(0));
       });
   });
 }

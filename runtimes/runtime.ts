@@ -35,8 +35,11 @@ export type VmSpec = {
   from: Origin | null;
 };
 
-/** memory: an open file of the RAM's size, which is mapped copy-on-write. devices, own: files that Vm.save wrote; own lies over the memory. */
-export type Origin = { memory: number; devices: string; own: string | null };
+/**
+ * memory: an open file of the RAM's size, which is mapped copy-on-write. devices, own: files that Vm.save wrote; own lies over
+ * the memory. paused: it stands still until it is resumed.
+ */
+export type Origin = { memory: number; devices: string; own: string | null; paused: boolean };
 
 /** internal-error: the hypervisor cannot go on. off: the guest has powered itself off, its VMM waits to be ended. */
 export type VmState = "running" | "paused" | "off" | "internal-error" | "gone";

@@ -29,7 +29,8 @@ import { lastLine, readExit, removeLogs } from "./logs.ts";
 import { convergeMounts, mountTexts, noteUse, observedVolumes, releaseMounts } from "./mounts.ts";
 import { untilReady, type StartListener } from "./ready.ts";
 import { newRecord, removeRecord, saveRecord, type Record } from "./record.ts";
-import { startMachine } from "./start.ts";
+import { createSleep } from "./standby.ts";
+import { baseFile, startMachine } from "./start.ts";
 import { climbDown } from "./stopping.ts";
 
 export type LaneDeps = {
@@ -61,6 +62,7 @@ export type Lane = ReturnType<typeof createLane>;
 const UID_BASE = 900_000;
 /** What could not be done with a machine's volumes is tried again. */
 const AGAIN_MS = 2_000;
+const AWAKE_MS = 30_000;
 
 export function createLane(deps: LaneDeps, found: Record | null, first: Desired) {
   const record = found ?? newRecord(first);
@@ -78,6 +80,9 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   const uid = (): number => UID_BASE + record.desired.slot;
   const addresses = () => addressesOf(deps.network.network, record.desired);
   const mounts = { record, volumes: deps.volumes, folders: deps.folders, save };
+  const does = { record, deps, mounts, set, uid, addresses, runDir, endProcess, endVmm, becomeReady, settle, take, wake };
+  const sleep = createSleep(does);
+  let awakening: PromiseWithResolvers<void> | undefined;
   for (const { volume, readonly } of record.places) if (volume !== null) deps.volumes.adopt(volume, id, readonly);
 
   function save(): void {
@@ -87,6 +92,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
 
   function set(phase: Record["phase"], more: Partial<Record> = {}): void {
     Object.assign(record, { phase, ...more });
+    if (phase !== "standby" && phase !== "starting") awakening?.resolve();
     save();
   }
 
@@ -142,11 +148,11 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     const d = record.desired;
     if (record.phase === "absent") return;
     await look();
+    if (record.phase === "standby" && (await sleep.whileAsleep(signal))) return atRest();
     if (d.power === "absent") return remove();
     if (vm && (d.power === "stopped" || record.epoch !== d.epoch || record.stopping)) await stop(false);
     if (d.restore && record.restoredEpoch < d.restore.epoch) await restoreSnapshot(disks, d.restore, uid());
-    await dropSnapshots(disks);
-    if (d.power !== "stopped" && !vm && record.epoch !== d.epoch) await startMachine(starts(), signal);
+    if (d.power !== "stopped" && !vm && record.epoch !== d.epoch) await startMachine(does, signal);
     else if (d.power === "stopped" && !vm && (record.phase !== "stopped" || record.epoch !== d.epoch))
       set("stopped", { epoch: d.epoch, exit: null, exitCode: null, reason: null, steps: [] });
     if (vm && record.phase === "running" && d.power === "paused") {
@@ -158,12 +164,20 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     }
     if (vm && record.phase === "running" && guest?.channel.connected && !(await convergeMounts(mounts, vm, guest.channel, uid(), signal)))
       setTimeout(wake, AGAIN_MS);
+    if (vm && record.phase === "running" && d.power === "running" && guest?.channel.connected) await sleep.whileAwake(vm, guest.channel);
+    await atRest();
+  }
+
+  /** What is done whether it runs or not. */
+  async function atRest(): Promise<void> {
+    await dropSnapshots(disks);
     await deps.refreshNetwork();
     await takeSnapshots(disks);
   }
 
   /** Brings what we remember in line with what is there: after a restart of ours, of the host, or an end nobody asked for. */
   async function look(): Promise<void> {
+    if (record.phase === "standby" && record.process) return endVmm();
     if (!record.process) {
       if (record.phase === "preparing") await forgetStart();
       return;
@@ -177,6 +191,8 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     }
     const state = vm ? await vm.state() : isAlive(record.process) ? "internal-error" : "gone";
     if (state === "running" || state === "paused") {
+      // We stopped it, to save or before it ran at all, and were ended ourselves.
+      if (state === "paused" && record.phase !== "paused") await vm?.resume();
       if (record.phase === "exited" || record.phase === "failed") record.phase = "starting";
       if (record.phase === "starting" && !record.stopping) await settle(await becomeReady(waiting.signal));
       else if (record.phase === "running") watch();
@@ -215,25 +231,10 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     set("stopped", { epoch: 0, steps: [] });
   }
 
-  function starts(): Parameters<typeof startMachine>[0] {
-    return {
-      record,
-      deps,
-      mounts,
-      save,
-      set,
-      uid,
-      addresses,
-      runDir,
-      endProcess,
-      becomeReady,
-      settle,
-      take(started: Vm): void {
-        vm = started;
-        record.process = vm.process;
-        listen(vm);
-      },
-    };
+  function take(started: Vm): void {
+    vm = started;
+    record.process = vm.process;
+    listen(vm);
   }
 
   function listen(started: Vm): void {
@@ -270,7 +271,8 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     set("stopped", { stopping: null, exit: null, exitCode, reason: null });
   }
 
-  async function endProcess(): Promise<void> {
+  /** What the machine has on its node stays. */
+  async function endVmm(): Promise<void> {
     health?.stop();
     health = undefined;
     guest?.close();
@@ -282,16 +284,23 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     vm?.detach();
     vm = undefined;
     record.process = null;
-    await deps.network.detach(id);
-    await releaseMounts(mounts);
     rmSync(runDir(), { recursive: true, force: true });
     await removeCgroup(`${deps.node}.${id}`);
+    deps.changed(id);
+  }
+
+  async function endProcess(): Promise<void> {
+    await endVmm();
+    await sleep.close();
+    await deps.network.detach(id);
+    await releaseMounts(mounts);
   }
 
   async function remove(): Promise<void> {
     if (record.process) await stop(true);
     await endProcess();
     await deps.storage.remove(id);
+    deps.templates.release(baseFile(deps.recordsDir, id));
     removeLogs(deps.logsDir, id);
     removeRecord(deps.recordsDir, id);
     Object.assign(record, { phase: "absent", snapshots: {}, exit: null, exitCode: null, reason: null });
@@ -342,6 +351,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       snapshots: record.snapshots,
       volumes: observedVolumes(record),
       restoredEpoch: record.restoredEpoch,
+      sleep: record.sleep,
     };
   }
 
@@ -360,11 +370,20 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       return guest?.channel;
     },
     frozen,
+    /** Somebody wants something of it that only one that is awake can give. */
+    async awake(): Promise<void> {
+      if (record.phase !== "standby" && (record.phase !== "starting" || record.origin !== "memory")) return;
+      awakening = Promise.withResolvers();
+      sleep.ring();
+      await Promise.race([awakening.promise, Bun.sleep(AWAKE_MS)]);
+    },
+    enter: sleep.enter,
     /** Lets go of the machine, which keeps running. */
     detach(): void {
       health?.stop();
       guest?.close();
       vm?.detach();
+      void sleep.close();
     },
   };
 }

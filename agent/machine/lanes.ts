@@ -108,6 +108,7 @@ function gone(d: Desired): Observed {
     reason: null,
     steps: [],
     origin: null,
+    sleep: { n: 0, refused: null },
     pid: null,
     address6: null,
     address4: null,

@@ -22,6 +22,9 @@ export const Record = z.object({
   template: z.string().nullable(),
   snapshots: Observed.shape.snapshots,
   restoredEpoch: z.int(),
+  sleep: Observed.shape.sleep,
+  /** While it sleeps: when it is to wake by itself, in ms since 1970. */
+  wakeAt: z.int().nullable(),
   /** Its places for volumes, in order, and its folders; none while it does not run. sizeMib: as the guest knows it. */
   places: z.array(
     z.object({ volume: z.string().nullable(), path: z.string(), readonly: z.boolean(), fresh: z.boolean(), sizeMib: z.number() }),
@@ -51,6 +54,8 @@ export function newRecord(desired: Desired): Record {
     template: null,
     snapshots: {},
     restoredEpoch: 0,
+    sleep: { n: 0, refused: null },
+    wakeAt: null,
     places: [],
     folders: [],
     mountReasons: {},

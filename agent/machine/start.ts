@@ -12,13 +12,13 @@ import type { LaneDeps } from "./lane.ts";
 import { logSizes } from "./logs.ts";
 import { lendMounts, PLACES } from "./mounts.ts";
 import type { Record } from "./record.ts";
+import { forgetSleep } from "./standby.ts";
 import { vmSpec } from "./spec.ts";
 
 type Start = {
   record: Record;
   deps: LaneDeps;
   mounts: Parameters<typeof lendMounts>[0];
-  save(): void;
   set(phase: Record["phase"], more?: Partial<Record>): void;
   uid(): number;
   addresses(): Addresses;
@@ -38,6 +38,7 @@ export async function startMachine(s: Start, signal: AbortSignal): Promise<void>
   const { record, deps } = s;
   const { id, epoch } = record.desired;
   s.set("preparing", { epoch, exit: null, exitCode: null, reason: null, steps: [], process: null, stopping: null, origin: null });
+  forgetSleep(deps.recordsDir, id);
   const newDisk = !deps.storage.has(id);
   const shape = shapeOf(record);
   const template = shape && (await deps.templates.find(shape, newDisk));
@@ -86,6 +87,7 @@ async function launch(s: Start, template: Template | null, signal: AbortSignal):
   const lent = await lendMounts(mounts, s.uid(), signal);
   await step("start", async () => {
     record.logFrom = logSizes(deps.logsDir, id);
+    deps.templates.release(baseFile(deps.recordsDir, id));
     if (template) deps.templates.keep(template, baseFile(deps.recordsDir, id));
     const from = template?.origin ?? null;
     record.template = template?.key ?? null;

@@ -16,8 +16,13 @@ export function lend(path: string, machine: string, uid: number, readonly: boole
   // Whoever reaches it through a folder of theirs may read it; one alone may write to it.
   chownSync(path, readonly ? 0 : uid, readonly ? 0 : uid);
   chmodSync(path, readonly ? 0o444 : 0o600);
-  linkSync(path, `${folder}/disk.raw`);
-  return `${folder}/disk.raw`;
+  linkSync(path, lentPath(path, machine));
+  return lentPath(path, machine);
+}
+
+/** Where a machine that has been lent it finds it. */
+export function lentPath(path: string, machine: string): string {
+  return `${folderFor(path, machine)}/disk.raw`;
 }
 
 export function takeBack(path: string, machine: string): void {

@@ -10,7 +10,7 @@ import { VolumeObserved } from "#contract/resources/volume.ts";
 import { DesiredVolume } from "#contract/wire/agent.ts";
 import { readOrNothing, writeFileDurably } from "#agent/host/files.ts";
 import { dropImport, importArchive } from "./import.ts";
-import { lend, replayJournal, takeBack } from "./lend.ts";
+import { lend, lentPath, replayJournal, takeBack } from "./lend.ts";
 import type { Storage } from "./storage.ts";
 
 const Record = z.object({
@@ -195,6 +195,8 @@ export function openVolumes(deps: Deps) {
       wake(next);
     },
     /** Lends it to a machine, as soon as that can be; the path at which the machine's user opens it. */
+    /** Where it is for a machine that has it. */
+    lent: (id: string, machine: string): string => lentPath(storage.diskPath(id), machine),
     async lend(id: string, machine: string, uid: number, readonly: boolean, signal: AbortSignal): Promise<string> {
       const entry = await available(id, readonly, signal);
       entry.loans.set(machine, { readonly });

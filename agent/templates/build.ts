@@ -35,13 +35,15 @@ const BOOT_MS = 120_000;
 const STILL_MS = 20_000;
 const SETTLE_MS = 90_000;
 
-/** dir: an empty folder. image: the image's file, for a system. from: what it may go on from itself. */
+export type BuildFrom = { origin: Origin; base: string };
+
+/** dir: an empty folder. image: the image's file, for a system. from: what it may go on from itself. Breaks off when told to. */
 export async function buildTemplate(
   deps: BuildDeps,
   shape: Shape,
   dir: string,
-  image: string | null,
-  from: { origin: Origin; base: string } | null,
+  { image, from }: { image: string | null; from: BuildFrom | null },
+  signal: AbortSignal,
 ): Promise<void> {
   // Named like a machine, so that what is left of it, should we be killed, is found and removed like one.
   const id = `m-${crypto.randomUUID().replaceAll("-", "").slice(0, 12)}`;
@@ -55,40 +57,51 @@ export async function buildTemplate(
   await deps.network.attach(id, UID);
   undo.defer(() => rmSync(runDir, { recursive: true, force: true }));
   undo.defer(() => removeCgroup(`${deps.node}.${id}`));
-  const spec: VmSpec = {
-    id,
+  const vm = await deps.runtime.start(
+    anonymous(deps, shape, { id, runDir, image, disk: system && disk, from: from && from.origin }),
+    signal,
+  );
+  undo.defer(() => vm.detach());
+  undo.defer(() => end(vm.process));
+  const guest = await connect(runDir, undo);
+  const come = async (): Promise<void> => {
+    await guest.reached(0, BOOT_MS);
+    if (system) {
+      await guest.channel.ask(F.CONFIG, anonymousConfig(system.init), BOOT_MS);
+      await guest.reached(1, BOOT_MS);
+      await settle(guest.channel);
+    }
+    await guest.channel.ask(F.FREEZE, Buffer.from([2]), STILL_MS);
+  };
+  const off = Promise.withResolvers<never>();
+  signal.addEventListener("abort", () => off.reject(signal.reason));
+  await Promise.race([come(), off.promise]);
+  await vm.save({ devices: `${dir}/devices`, pages: `${dir}/base`, whole: from && from.base }, shape.memoryMib);
+  if (system) await saveDisk(disk, `${dir}/disk`);
+}
+
+function anonymous(
+  deps: BuildDeps,
+  { cpu, memoryMib, system }: Shape,
+  own: Pick<VmSpec, "id" | "runDir" | "image" | "disk" | "from">,
+): VmSpec {
+  return {
+    ...own,
     name: "template",
-    cpu: shape.cpu,
-    memoryMib: shape.memoryMib,
+    cpu,
+    memoryMib,
     ...deps.kernel,
-    image,
-    disk: system ? disk : null,
     volumes: Array.from({ length: deps.places }, () => ({ file: null, readonly: false })),
     folders: [],
-    tap: tapName(id),
+    tap: tapName(own.id),
     mac: MAC,
     uid: UID,
     accelerator: deps.accelerator,
     tscKhz: deps.tscKhz,
-    runDir,
     consoleLog: "/dev/null",
     workloadLog: "/dev/null",
     init: system?.init ?? null,
-    from: from && from.origin,
   };
-  const vm = await deps.runtime.start(spec, new AbortController().signal);
-  undo.defer(() => vm.detach());
-  undo.defer(() => end(vm.process));
-  const guest = await connect(runDir, undo);
-  await guest.reached(0, BOOT_MS);
-  if (system) {
-    await guest.channel.ask(F.CONFIG, anonymousConfig(system.init), BOOT_MS);
-    await guest.reached(1, BOOT_MS);
-    await settle(guest.channel);
-  }
-  await guest.channel.ask(F.FREEZE, Buffer.from([2]), STILL_MS);
-  await vm.save({ devices: `${dir}/devices`, pages: `${dir}/base`, whole: from && from.base }, shape.memoryMib);
-  if (system) await saveDisk(disk, `${dir}/disk`);
 }
 
 async function connect(runDir: string, undo: AsyncDisposableStack) {

@@ -54,7 +54,8 @@ export function openTemplates(deps: Deps) {
   const changed = (): void => listeners.forEach((l) => l());
   const failed = new Map<string, { reason: string; at: number; shape: Shape }>();
   const wanted = new Map<string, { shape: Shape; done: PromiseWithResolvers<void> }>();
-  let building: string | undefined;
+  let building: { key: string; done: Promise<void> } | undefined;
+  const ending = new AbortController();
   let timer: ReturnType<typeof setTimeout> | undefined;
 
   const keyFor = (shape: Shape): string => keyOf(ground, shape, (text) => new Bun.CryptoHasher("sha256").update(text).digest("hex"));
@@ -76,7 +77,12 @@ export function openTemplates(deps: Deps) {
       const memory = await memoryOf(`${home}/base`, shape.memoryMib);
       const now = Date.now() / 1000;
       utimesSync(home, now, now);
-      return { key, origin: { memory, devices: `${home}/devices`, own: null }, base: `${home}/base`, disk: shape.system && `${home}/disk` };
+      return {
+        key,
+        origin: { memory, devices: `${home}/devices`, own: null, paused: false },
+        base: `${home}/base`,
+        disk: shape.system && `${home}/disk`,
+      };
     } catch (thrown) {
       spoil(key, toHyperlaneError(thrown).message);
       return null;
@@ -112,8 +118,9 @@ export function openTemplates(deps: Deps) {
 
   async function buildNext(): Promise<void> {
     const [key, { shape, done }] = [...wanted][0] ?? [undefined, {} as never];
-    if (key === undefined || building !== undefined) return;
-    building = key;
+    if (key === undefined || building !== undefined || ending.signal.aborted) return;
+    const over = Promise.withResolvers<void>();
+    building = { key, done: over.promise };
     changed();
     try {
       await build(key, shape);
@@ -127,6 +134,7 @@ export function openTemplates(deps: Deps) {
     }
     wanted.delete(key);
     building = undefined;
+    over.resolve();
     changed();
     schedule();
   }
@@ -140,7 +148,7 @@ export function openTemplates(deps: Deps) {
       const from = system && (await load({ ...shape, system: null }));
       const image = system && deps.image(system.rootfs);
       if (system && !image) throw new HyperlaneError("NOT_FOUND", "Its image is not on this node.");
-      await buildTemplate({ ...deps, places: ground.places }, shape, next, image, from);
+      await buildTemplate({ ...deps, places: ground.places }, shape, next, { image, from }, ending.signal);
       const bytes = readdirSync(next).reduce((sum, name) => sum + statSync(`${next}/${name}`).blocks * 512, 0);
       const kept: z.infer<typeof Kept> = { shape, createdAt: Date.now(), bytes };
       writeFileDurably(`${next}/template.json`, JSON.stringify(kept));
@@ -199,7 +207,11 @@ export function openTemplates(deps: Deps) {
       linkSync(template.base, file);
     },
     memoryOf,
-    forget,
+    /** A machine's link to what its memory is based on goes; if that was its own, so does the memory. */
+    release(file: string): void {
+      if (existsSync(file) && statSync(file).nlink === 1) forget(file);
+      rmSync(file, { force: true });
+    },
     /** Those that nobody has used for long, those of images that are gone, and those of another ground. */
     prune(rootfs: readonly string[]): void {
       for (const key of keys()) {
@@ -210,6 +222,12 @@ export function openTemplates(deps: Deps) {
         else if (unusedMs > IDLE_MS) forget(`${path(key)}/base`);
       }
     },
+    /** Breaks off what is being made. */
+    async close(): Promise<void> {
+      clearTimeout(timer);
+      ending.abort(new HyperlaneError("UNAVAILABLE", "The agent ends."));
+      await building?.done;
+    },
     list(): TemplateStatus[] {
       const ready = keys().flatMap((key) => {
         const kept = read(key);
@@ -217,7 +235,7 @@ export function openTemplates(deps: Deps) {
         const { shape, createdAt, bytes } = kept;
         return [{ ...statusOf(key, shape, "ready", null), createdAt, bytes }];
       });
-      const others = [...wanted].map(([key, { shape }]) => statusOf(key, shape, key === building ? "building" : "waiting", null));
+      const others = [...wanted].map(([key, { shape }]) => statusOf(key, shape, key === building?.key ? "building" : "waiting", null));
       const broken = [...failed].filter(([key]) => !wanted.has(key)).map(([key, f]) => statusOf(key, f.shape, "failed", f.reason));
       return [...ready, ...others, ...broken];
     },

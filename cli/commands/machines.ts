@@ -11,6 +11,7 @@ const COLORS: Record<MachineState, Parameters<Context["out"]["color"]>[0]> = {
   provisioning: "yellow",
   running: "green",
   paused: "cyan",
+  standby: "cyan",
   stopped: "dim",
   failed: "red",
   destroyed: "dim",
@@ -111,6 +112,7 @@ export const show: Command = {
           .map(([k, v]) => `${k}=${v}`)
           .join(", ") || null,
       ],
+      ["Sleeps", m.spec.hold ? "held awake" : m.spec.idleS === null ? null : `after ${duration(m.spec.idleS)} with nothing to do`],
       ["Started", m.observed?.steps.map((s) => `${s.name} ${s.ms} ms`).join(", ") || null],
       ["Created", `${age(m.createdAt)} ago`],
     ];

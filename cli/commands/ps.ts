@@ -19,7 +19,9 @@ export const ps: Command = {
   },
   async run({ client, flags, out }) {
     const { items: all } = await client().listMachines({ query: { limit: 1000 } });
-    const items = all.filter((m) => flags.all || m.state === "running" || m.state === "paused").sort((a, b) => b.createdAt - a.createdAt);
+    const items = all
+      .filter((m) => flags.all || m.state === "running" || m.state === "paused" || m.state === "standby")
+      .sort((a, b) => b.createdAt - a.createdAt);
     out.data(items);
     if (flags.quiet) return items.forEach((m) => out.line(m.name));
     out.table(
@@ -44,11 +46,11 @@ function shorten(text: string, width: number): string {
 export function statusOf(m: Machine): string {
   const { observed } = m;
   const code = observed?.exitCode ?? null;
-  const paused = m.state === "paused" ? " (paused)" : "";
+  const still = m.state === "running" ? "" : ` (${m.state})`;
   if (m.destroying) return "Destroying";
-  if (m.state === "running" || m.state === "paused") {
+  if (m.state === "running" || m.state === "paused" || m.state === "standby") {
     const health = observed?.health ? ` (${observed.health === "starting" ? "health: starting" : observed.health})` : "";
-    return `Up ${age(m.updatedAt)}${paused || health}`;
+    return `Up ${age(m.updatedAt)}${still || health}`;
   }
   if (m.retryAt !== null) return `Restarting${code === null ? "" : ` (${code})`}`;
   if (m.state === "stopped") {

@@ -11,6 +11,7 @@ import { ensureVolumes, MOUNT_FLAGS, placing } from "#cli/mounts.ts";
 import { follow } from "#cli/session.ts";
 import { transferImage } from "#cli/transfer.ts";
 import { waitFor } from "#cli/wait.ts";
+import { idleSeconds } from "./standby.ts";
 import type { Client } from "#sdk/client.ts";
 
 export const run: Command = {
@@ -59,6 +60,7 @@ export const run: Command = {
     cpus: { type: "string", value: "N", help: "Virtual CPUs (1)" },
     memory: { type: "string", short: "m", value: "SIZE", help: "Memory, like 512M or 8G (512M)" },
     disk: { type: "string", value: "SIZE", help: "Size of its writable disk (10G)" },
+    idle: { type: "string", value: "TIME", help: "To standby after so long with nothing to do, like 10m; or never (the default)" },
     ...MOUNT_FLAGS,
     pull: { type: "string", value: "WHEN", help: "missing (the default), always, never" },
     platform: { type: "string", value: "OS/ARCH", help: "Of the image (linux/amd64)" },
@@ -85,6 +87,7 @@ export const run: Command = {
       ...numbers(flags),
       ...placing(flags),
       healthcheck: healthcheck(flags),
+      ...(flags.idle !== undefined && { idleS: idleSeconds(flags.idle as string) }),
       ...(entrypoint && { entrypoint }),
       ...(rest.length && { cmd: rest }),
       ...(flags.workdir !== undefined && { workdir: flags.workdir as string }),

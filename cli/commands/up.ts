@@ -5,6 +5,7 @@ import type { Machine } from "#contract/resources/machine.ts";
 import { ifThere, JSON_FLAG, type Command, type Context } from "#cli/command.ts";
 import { ensureVolumes, MOUNT_FLAGS, placing } from "#cli/mounts.ts";
 import { waitFor } from "#cli/wait.ts";
+import { idleSeconds } from "./standby.ts";
 
 const STEPS: Record<string, string> = { image: "Image ready", network: "Network attached" };
 
@@ -28,6 +29,7 @@ export const up: Command = {
     image: { type: "string", value: "IMAGE", help: "Image to start from (debian:12)" },
     env: { type: "string", multiple: true, short: "e", value: "K=V", help: "An environment variable; may be given again" },
     label: { type: "string", multiple: true, short: "l", value: "K=V", help: "A label; may be given again" },
+    idle: { type: "string", value: "TIME", help: "To standby after so long with nothing to do, like 10m; or never (the default)" },
     ...MOUNT_FLAGS,
     "no-wait": { type: "boolean", help: "Return once the request is recorded" },
     wait: { type: "boolean", help: "Wait until it runs (the default)" },
@@ -141,6 +143,7 @@ function spec({ flags }: Context, file: ProjectFile | undefined) {
     ...(diskMib !== undefined && { diskMib }),
     ...(image !== undefined && { image }),
     ...(env && { env }),
+    ...(flags.idle !== undefined && { idleS: idleSeconds(flags.idle as string) }),
   };
 }
 

@@ -87,8 +87,24 @@ export const MachineSpec = z.strictObject({
   networks: Memberships,
   /** What it runs on; null: whatever its node has. */
   runtime: z.string().min(1).max(64).nullable().default(null),
+  /** Seconds without anything to do after which it goes to standby by itself; null: never. */
+  idleS: z
+    .int()
+    .min(5, "must be at least 5")
+    .max(30 * 86_400, "must be at most 30 days")
+    .nullable()
+    .default(null),
+  /** Kept from going to standby by itself. */
+  hold: z.boolean().default(false),
 });
 export type MachineSpec = z.infer<typeof MachineSpec>;
+
+/**
+ * What was last wished of a machine that is to run: that it goes to standby, or is awake; n counts wishes. Otherwise it
+ * sleeps and wakes by itself. force: whatever goes on in it. wakeAt: then it wakes.
+ */
+export const Sleep = z.object({ n: z.int(), wish: z.enum(["standby", "awake"]), force: z.boolean(), wakeAt: z.int().nullable() });
+export type Sleep = z.infer<typeof Sleep>;
 
 export const Power = z.enum(["running", "paused", "stopped"]);
 export type Power = z.infer<typeof Power>;
@@ -102,7 +118,18 @@ export const Exposure = z.strictObject({
 });
 export type Exposure = z.infer<typeof Exposure>;
 
-export const PHASES = ["preparing", "starting", "running", "paused", "stopping", "stopped", "exited", "failed", "absent"] as const;
+export const PHASES = [
+  "preparing",
+  "starting",
+  "running",
+  "paused",
+  "standby",
+  "stopping",
+  "stopped",
+  "exited",
+  "failed",
+  "absent",
+] as const;
 
 /**
  * exited: its workload ended. out-of-memory: the guest's kernel ended the workload. powered-off: from inside.
@@ -125,8 +152,10 @@ export const Observed = z.object({
   reason: z.string().nullable(),
   /** The finished steps of the last start, in order, with how long each took. */
   steps: z.array(z.object({ name: z.enum(["image", "disk", "network", "start", "ready"]), ms: z.number() })),
-  /** How it last started: from its kernel on, or from a template; null: not yet. */
-  origin: z.enum(["boot", "template"]).nullable(),
+  /** How it last started: from its kernel on, from a template, or where its own memory was saved; null: not yet. */
+  origin: z.enum(["boot", "template", "memory"]).nullable(),
+  /** The last wish that was heeded (Sleep), and why it was not. */
+  sleep: z.object({ n: z.int(), refused: z.string().nullable() }),
   pid: z.int().nullable(),
   address6: z.string().nullable(),
   address4: z.string().nullable(),
@@ -161,6 +190,7 @@ export const Machine = z.object({
   /** What runs was started before the last change of the spec. */
   needsRestart: z.boolean(),
   restore: z.object({ snapshot: z.string(), epoch: z.int() }).nullable(),
+  sleep: Sleep,
   exposures: z.array(Exposure),
   observed: Observed.nullable(),
   createdAt: z.int(),
@@ -181,6 +211,8 @@ export const MachineUpdate = z.strictObject({
   image: ImageRef.optional(),
   env: Env.optional(),
   labels: Labels.optional(),
+  idleS: MachineSpec.shape.idleS.unwrap().optional(),
+  hold: z.boolean().optional(),
   restart: z.boolean().default(false),
 });
 

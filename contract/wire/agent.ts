@@ -6,7 +6,7 @@
  * than one already accepted is stale and ignored, so lost, doubled and reordered messages are harmless.
  */
 import { z } from "zod";
-import { Exposure, MachineProcess, MachineSpec, MachineStats, Observed } from "../resources/machine.ts";
+import { Exposure, MachineProcess, MachineSpec, MachineStats, Observed, Sleep } from "../resources/machine.ts";
 import { TemplateShape } from "../resources/template.ts";
 import { VolumeObserved } from "../resources/volume.ts";
 import { Workload } from "../resources/workload.ts";
@@ -53,6 +53,7 @@ export const Desired = z.object({
   exposures: z.array(Exposure),
   snapshots: SnapshotIds,
   restore: Restore.nullable(),
+  sleep: Sleep,
   /** Its mounts, with the ids of volumes. */
   mounts: z.array(z.object({ volume: VolumeId.nullable(), folder: z.string().nullable(), path: z.string(), readonly: z.boolean() })),
   /** The networks it is in, by number. */

@@ -23,6 +23,7 @@ type Names =
   | "restartMachine"
   | "pauseMachine"
   | "resumeMachine"
+  | "standbyMachine"
   | "exposeMachine"
   | "unexposeMachine"
   | "killMachine"
@@ -80,7 +81,7 @@ export const machineHandlers: Pick<Handlers, Names> = {
     const specSame = same([spec, image], [machine.spec, machine.image]);
     const events: NewEvent[] = [];
     if (!specSame || !same(labels, machine.labels)) events.push(event(request, machine, "v1.MachineSpecChanged", { spec, labels, image }));
-    const runs = machine.state === "running" || machine.state === "paused" || machine.state === "provisioning";
+    const runs = machine.state !== "stopped" && machine.state !== "failed" && machine.state !== "requested";
     if (restart && runs && (machine.needsRestart || !specSame))
       events.push(event(request, machine, "v1.MachinePowerRequested", { power: machine.power, epoch: machine.epoch + 1 }));
     return write(deps, machine, events);
@@ -94,6 +95,17 @@ export const machineHandlers: Pick<Handlers, Names> = {
   restartMachine: (deps, request) => power(deps, request, "restart", "running"),
   pauseMachine: (deps, request) => power(deps, request, "pause", "paused"),
   resumeMachine: (deps, request) => power(deps, request, "resume", "running"),
+  standbyMachine(deps, request) {
+    const machine = machineOf(deps.store.state, request.params);
+    demand(machine, "standby");
+    if (machine.power !== "running")
+      throw new HyperlaneError("STATE", `Cannot put "${machine.name}" to standby: it is being ${machine.power}.`);
+    if (machine.spec.mounts.some((m) => m.folder !== null))
+      throw new HyperlaneError("UNSUPPORTED", `"${machine.name}" has a folder of its node mounted, which cannot be put to standby.`, {
+        hint: `Stop it instead: vps stop ${machine.name}`,
+      });
+    return write(deps, machine, [event(request, machine, "v1.MachineStandbyRequested", request.body)]);
+  },
   exposeMachine(deps, request) {
     const machine = machineOf(deps.store.state, request.params);
     demand(machine, "expose");
@@ -176,7 +188,8 @@ function power(deps: Deps, request: Request<PowerOperation>, verb: Verb & ("star
   const ended = machine.state === "failed" || machine.observed?.phase === "exited" || machine.retryAt !== null;
   // Asking for what is already on its way is no news; what has ended, or a restart, begins a new epoch.
   const again = verb === "restart" || (to === "running" && ended);
-  if (machine.power === to && !again) return write(deps, machine, []);
+  if (machine.power === to && !again)
+    return write(deps, machine, machine.state === "standby" ? [event(request, machine, "v1.MachineWakeRequested", {})] : []);
   const fresh = again || (to === "running" && machine.power === "stopped");
   return write(deps, machine, [event(request, machine, "v1.MachinePowerRequested", { power: to, epoch: machine.epoch + (fresh ? 1 : 0) })]);
 }

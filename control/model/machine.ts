@@ -1,6 +1,6 @@
 /** Events of machines, and what they make of one. Only an observation makes a machine run. */
 import { canBecome, type MachineState } from "#contract/resources/states.ts";
-import type { Exposure, MachineSpec, Observed, Power } from "#contract/resources/machine.ts";
+import type { Exposure, MachineSpec, Observed, Power, Sleep } from "#contract/resources/machine.ts";
 import type { MachineImage } from "#contract/resources/image.ts";
 import type { Membership } from "#contract/resources/network.ts";
 import type { Mount } from "#contract/resources/volume.ts";
@@ -15,6 +15,9 @@ export type MachineEvents = {
   "v1.MachineRenamed": { name: string };
   /** A change of power, or (restart, retry by the user) a new epoch at the same power. */
   "v1.MachinePowerRequested": { power: Power; epoch: number };
+  /** To standby; or that it wakes. */
+  "v1.MachineStandbyRequested": { force: boolean; wakeAt: number | null };
+  "v1.MachineWakeRequested": Record<string, never>;
   "v1.MachineSignalled": { signal: string };
   "v1.MachineExposed": Exposure;
   "v1.MachineUnexposed": { port: number };
@@ -35,6 +38,8 @@ export type MachineEvents = {
   "v1.MachineDestroyed": Record<string, never>;
 };
 
+const AWAKE: Sleep = { n: 0, wish: "awake", force: false, wakeAt: null };
+
 export const machineReducers: Reducers<MachineEvents> = {
   "v1.MachineRequested": (state, e) => {
     invariant(!state.names.has(e.data.name), `two machines named "${e.data.name}"`);
@@ -54,6 +59,7 @@ export const machineReducers: Reducers<MachineEvents> = {
       destroying: false,
       needsRestart: false,
       restore: null,
+      sleep: AWAKE,
       observed: null,
       createdAt: e.at,
       updatedAt: e.at,
@@ -64,7 +70,9 @@ export const machineReducers: Reducers<MachineEvents> = {
     change(s, e, (m) => ({
       ...slim(s, e.data),
       revision: e.seq,
-      needsRestart: m.needsRestart || (isStarted(m) && JSON.stringify([m.spec, m.image]) !== JSON.stringify([e.data.spec, e.data.image])),
+      needsRestart:
+        m.needsRestart ||
+        (isStarted(m) && JSON.stringify([atStart(m.spec), m.image]) !== JSON.stringify([atStart(e.data.spec), e.data.image])),
     })),
   "v1.MachineRenamed": (state, e) => {
     invariant(!state.names.has(e.data.name), `two machines named "${e.data.name}"`);
@@ -74,6 +82,10 @@ export const machineReducers: Reducers<MachineEvents> = {
   },
   "v1.MachinePowerRequested": (s, e) =>
     change(s, e, () => ({ ...e.data, revision: e.seq, reason: null, attempt: 0, retryAt: null, failed: false })),
+  "v1.MachineStandbyRequested": (s, e) =>
+    change(s, e, (m) => ({ sleep: { n: m.sleep.n + 1, wish: "standby", ...e.data }, revision: e.seq })),
+  "v1.MachineWakeRequested": (s, e) =>
+    change(s, e, (m) => ({ sleep: { n: m.sleep.n + 1, wish: "awake", force: false, wakeAt: null }, revision: e.seq })),
   "v1.MachineSignalled": () => [],
   "v1.MachineExposed": (s, e) =>
     change(s, e, (m) => ({
@@ -118,8 +130,13 @@ function observe(m: StoredMachine, observed: Observed, at: number): Partial<Stor
   return { observed, reason: up ? null : (observed.reason ?? m.reason), ...(stable && { attempt: 0 }) };
 }
 
+/** What of a spec counts when a machine starts: when it sleeps is known to those who watch it. */
+function atStart(spec: MachineSpec): MachineSpec {
+  return { ...spec, idleS: null, hold: false };
+}
+
 function isStarted(m: StoredMachine): boolean {
-  return m.state === "running" || m.state === "paused" || m.state === "provisioning";
+  return m.state === "running" || m.state === "paused" || m.state === "standby" || m.state === "provisioning";
 }
 
 type Change = Partial<StoredMachine> & { failed?: boolean };
@@ -145,13 +162,13 @@ export function hasEnded({ exit }: Observed, restart: string): boolean {
 /** The one state that desired and observed add up to. */
 function stateOf(m: StoredMachine, failed: boolean): MachineState {
   const seen = m.observed;
-  if (seen?.phase === "running" || seen?.phase === "paused") {
+  if (seen?.phase === "running" || seen?.phase === "paused" || seen?.phase === "standby") {
     // Something of an older epoch still runs: for a user that is still the machine running.
     if (seen.epoch === m.epoch || m.state === seen.phase) return seen.phase;
     return m.node === null ? "requested" : "provisioning";
   }
   if (failed) return "failed";
-  if (seen?.phase === "stopping" && (m.state === "running" || m.state === "paused")) return m.state;
+  if (seen?.phase === "stopping" && (m.state === "running" || m.state === "paused" || m.state === "standby")) return m.state;
   if (seen?.phase === "exited" && seen.epoch === m.epoch && m.retryAt === null && hasEnded(seen, m.spec.restart)) return "stopped";
   if (
     m.power === "stopped" &&

@@ -144,6 +144,7 @@ function absent(id: string, revision: number): Desired {
     exposures: [],
     snapshots: [],
     restore: null,
+    sleep: { n: 0, wish: "awake", force: false, wakeAt: null },
     mounts: [],
     networks: [],
     identity: null,

@@ -31,6 +31,7 @@ const seen: Observed = {
   reason: null,
   steps: [],
   origin: null,
+  sleep: { n: 0, refused: null },
   pid: 1,
   address6: null,
   address4: null,

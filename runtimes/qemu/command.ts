@@ -106,7 +106,7 @@ export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
   ];
   // A workload's machine ends with it, so a reset is its end as well: the kernel's, in a panic.
   const reset = spec.init === null ? ["-no-reboot"] : [];
-  const waits = spec.from?.own ? ["-S"] : [];
+  const waits = spec.from?.own || spec.from?.paused ? ["-S"] : [];
   return [...drop, QEMU, "-nodefaults", "-no-user-config", "-no-shutdown", ...reset, ...waits, ...options.flat()];
 }
 
@@ -115,19 +115,25 @@ export function volumeNode(place: number): string {
 }
 
 /** The descriptors that it is started with, if it goes on from another. */
-export const MEMORY_FD = 3;
-export const DEVICES_FD = 4;
+const MEMORY_FD = 3;
+const DEVICES_FD = 4;
+
+/** As QEMU calls it. */
+export function devicesUri(): string {
+  return `fd:${DEVICES_FD}`;
+}
 
 /**
  * The RAM, where it is not simply QEMU's own. The daemon of a virtiofs reads and writes it, so that it is shared with it.
- * Whoever goes on from another maps what others map as well; with pages of its own to come, it waits to be told to run.
+ * Whoever goes on from another maps what others map as well; with pages of its own to come,
+ * it waits to be told of its devices, some of which look into the RAM.
  */
 function memoryOptions({ folders: list, memoryMib, from }: VmSpec): [string, string][] {
   if (from)
     return [
       ["-object", `memory-backend-file,id=ram,size=${memoryMib}M,mem-path=/proc/self/fd/${MEMORY_FD},share=off`],
       ["-global", "migration.send-configuration=off"],
-      ["-incoming", `fd:${DEVICES_FD}`],
+      ["-incoming", from.own ? "defer" : devicesUri()],
     ];
   return list.length ? [["-object", `memory-backend-memfd,id=ram,size=${memoryMib}M,share=on`]] : [];
 }

@@ -1,7 +1,18 @@
 /** Starts QEMU processes, finds them again, and steers them over QMP. */
 import { chownSync, closeSync, copyFileSync, existsSync, mkdirSync, openSync, rmSync, statSync, watch, writeFileSync } from "node:fs";
 import type { ProcessId, Runtime, Vm, VmSpec, VmState } from "../runtime.ts";
-import { devicesFile, emptyFile, folderSocket, idOfSocket, qemuArgv, qmpSocket, QEMU, virtiofsdArgv, volumeNode } from "./command.ts";
+import {
+  devicesFile,
+  devicesUri,
+  emptyFile,
+  folderSocket,
+  idOfSocket,
+  qemuArgv,
+  qmpSocket,
+  QEMU,
+  virtiofsdArgv,
+  volumeNode,
+} from "./command.ts";
 import { connectQmp, type Qmp } from "./qmp.ts";
 
 /** The host's doors, handed in so that this folder needs none of its own. */
@@ -48,9 +59,11 @@ export function createQemu(host: HostDoors): Runtime {
       if (!qmp) throw new Error(`QEMU ${ended() ? "ended at once" : `gave no control socket within ${SOCKET_MS / 1000} s`}: ${because()}`);
       if (spec.from?.own) {
         await host.restoreMemory(process, spec.memoryMib * 2 ** 20, spec.from.own);
-        // Before its devices are there as well, this says that it is to run once they are.
-        await qmp.execute("cont");
+        await qmp.execute("migrate-incoming", { uri: devicesUri() });
+        // Before its devices are there this says that it is to run once they are.
+        if (!spec.from.paused) await qmp.execute("cont");
       }
+      for (; spec.from?.paused && (await statusOf(qmp)) === "inmigrate"; await Bun.sleep(1)) signal.throwIfAborted();
       undo.move();
       return createVm(process, qmp, host, spec.runDir);
     },
@@ -118,6 +131,13 @@ async function serveFolder(spec: VmSpec, place: number, source: string, host: Ho
   chownSync(socket, spec.uid, spec.uid);
 }
 
+/** RunState, qemu/qapi/run-state.json. */
+async function statusOf(qmp: Qmp): Promise<string> {
+  return ((await qmp.execute("query-status")) as { status: string }).status;
+}
+
+const STANDING = ["paused", "suspended", "save-vm", "prelaunch", "inmigrate"];
+
 function kvmGroup(spec: VmSpec): number | null {
   return spec.accelerator === "kvm" ? statSync("/dev/kvm").gid : null;
 }
@@ -151,10 +171,10 @@ function createVm(process: ProcessId, qmp: Qmp, host: HostDoors, runDir: string)
     async state(): Promise<VmState> {
       if (!host.isAlive(process)) return "gone";
       try {
-        const { status } = (await qmp.execute("query-status")) as { status: string };
+        const status = await statusOf(qmp);
         if (status === "shutdown") return "off";
         if (status === "internal-error" || status === "guest-panicked" || status === "io-error") return "internal-error";
-        return status === "paused" || status === "suspended" || status === "save-vm" ? "paused" : "running";
+        return STANDING.includes(status) ? "paused" : "running";
       } catch (error) {
         if (!host.isAlive(process)) return "gone";
         throw error;

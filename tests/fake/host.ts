@@ -12,6 +12,7 @@ import type { Desired, DesiredVolume } from "#contract/wire/agent.ts";
 type Process = { pid: number; epoch: number; cpu: number; memoryMib: number; paused: boolean };
 type FakeRecord = Pick<Observed, "phase" | "epoch" | "exit" | "reason" | "steps" | "snapshots" | "exitCode" | "restoredEpoch"> & {
   desired: Desired;
+  slept: number;
   pid: number | null;
   stopping: boolean;
 };
@@ -71,6 +72,7 @@ function fresh(desired: Desired): FakeRecord {
     steps: [],
     snapshots: {},
     restoredEpoch: 0,
+    slept: 0,
     pid: null,
     stopping: false,
   };
@@ -188,12 +190,28 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
     else if (d.power === "stopped" && r.pid === null && (r.phase !== "stopped" || r.epoch !== d.epoch))
       set(r, { phase: "stopped", epoch: d.epoch, exit: null, reason: null, steps: [] });
     if (closed) return;
+    sleepOrWake(r);
     const process = host.processes.get(d.id);
     if (process && r.phase === "starting") set(r, { phase: "running" });
     if (process && r.phase === "running" && d.power === "paused") ((process.paused = true), set(r, { phase: "paused" }));
     else if (process && r.phase === "paused" && d.power === "running") ((process.paused = false), set(r, { phase: "running" }));
     for (const s of d.snapshots)
       if (!r.snapshots[s]) set(r, { snapshots: { ...r.snapshots, [s]: { state: "ready", bytes: 12 * 2 ** 20, reason: null } } });
+  }
+
+  function sleepOrWake(r: FakeRecord): void {
+    const { id, sleep, power, epoch, spec } = r.desired;
+    if (r.slept >= sleep.n) return;
+    if (sleep.wish === "standby" && r.phase === "running" && power === "running") {
+      host.processes.delete(id);
+      set(r, { phase: "standby", pid: null });
+    } else if (r.phase === "standby") {
+      const pid = host.nextPid++;
+      host.processes.set(id, { pid, epoch, cpu: spec.cpu, memoryMib: spec.memoryMib, paused: false });
+      set(r, { phase: "running", pid });
+    }
+    r.slept = sleep.n;
+    tell(id);
   }
 
   function ended(r: FakeRecord): void {
@@ -287,6 +305,7 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
       snapshots: { ...r.snapshots },
       volumes: Object.fromEntries(r.desired.mounts.flatMap((m) => (m.volume ? [[m.volume, { attached: true, reason: null }]] : []))),
       restoredEpoch: r.restoredEpoch,
+      sleep: { n: r.slept, refused: null },
     };
   }
 
