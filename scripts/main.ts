@@ -3,6 +3,7 @@ import { benchBoot } from "#bench/boot.ts";
 import { benchCli } from "#bench/cli.ts";
 import { benchControl } from "#bench/control.ts";
 import { benchImages } from "#bench/images.ts";
+import { benchInstant } from "#bench/instant.ts";
 import { benchReads } from "#bench/reads.ts";
 import { buildExecutable, buildRelease } from "./build.ts";
 import { buildGuest } from "./guest.ts";
@@ -21,6 +22,7 @@ const COMMANDS: Record<string, () => Promise<void>> = {
   "bench-cli": benchCli,
   "bench-control": benchControl,
   "bench-images": benchImages,
+  "bench-instant": benchInstant,
   "bench-reads": benchReads,
 };
 const command = COMMANDS[process.argv[2] ?? ""];

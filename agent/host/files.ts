@@ -3,15 +3,21 @@ import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } f
 import { dirname } from "node:path";
 
 export function writeFileDurably(path: string, content: string, mode = 0o600): void {
+  writeFileWhole(path, content, mode, true);
+}
+
+/** durable: also where the host loses its power. */
+export function writeFileWhole(path: string, content: string, mode: number, durable: boolean): void {
   const next = `${path}.new`;
   const fd = openSync(next, "w", mode);
   try {
     writeSync(fd, content);
-    fsyncSync(fd);
+    if (durable) fsyncSync(fd);
   } finally {
     closeSync(fd);
   }
   renameSync(next, path);
+  if (!durable) return;
   const dir = openSync(dirname(path), "r");
   try {
     fsyncSync(dir);

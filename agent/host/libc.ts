@@ -24,6 +24,7 @@ const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 /** linux/if_tun.h */
 const TUNSETIFF = 0x400454ca;
+const TUNSETOFFLOAD = 0x400454d0;
 const IFF_TAP = 2;
 const IFF_NO_PI = 0x1000;
 const IFREQ_BYTES = 40;
@@ -61,7 +62,8 @@ export function openTap(name: string): number {
   const request = Buffer.alloc(IFREQ_BYTES);
   request.write(name);
   request.writeUInt16LE(IFF_TAP | IFF_NO_PI, 16);
-  if (libc().ioctl(fd, TUNSETIFF, ptr(request)) === 0) return fd;
+  // Who had it before may have promised to add checksums, which frames read here would then lack.
+  if (libc().ioctl(fd, TUNSETIFF, ptr(request)) === 0 && libc().ioctl(fd, TUNSETOFFLOAD, null) === 0) return fd;
   closeSync(fd);
   throw new HyperlaneError("FAILED", `The interface ${name} cannot be listened at.`);
 }

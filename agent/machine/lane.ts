@@ -62,7 +62,6 @@ export type Lane = ReturnType<typeof createLane>;
 const UID_BASE = 900_000;
 /** What could not be done with a machine's volumes is tried again. */
 const AGAIN_MS = 2_000;
-const AWAKE_MS = 30_000;
 
 export function createLane(deps: LaneDeps, found: Record | null, first: Desired) {
   const record = found ?? newRecord(first);
@@ -75,28 +74,25 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   let health: HealthWatch | undefined;
   let starting: StartListener | undefined;
   let waiting = new AbortController();
-  let running: Promise<void> | undefined;
-  let dirty = false;
+  let [running, dirty]: [Promise<void> | undefined, boolean] = [undefined, false];
   const uid = (): number => UID_BASE + record.desired.slot;
   const addresses = () => addressesOf(deps.network.network, record.desired);
   const mounts = { record, volumes: deps.volumes, folders: deps.folders, save };
   const does = { record, deps, mounts, set, uid, addresses, runDir, endProcess, endVmm, becomeReady, settle, take, wake };
   const sleep = createSleep(does);
-  let awakening: PromiseWithResolvers<void> | undefined;
   for (const { volume, readonly } of record.places) if (volume !== null) deps.volumes.adopt(volume, id, readonly);
 
-  function save(): void {
-    saveRecord(deps.recordsDir, record);
+  function save(durable = true): void {
+    saveRecord(deps.recordsDir, record, durable);
     deps.changed(id);
   }
 
   function set(phase: Record["phase"], more: Partial<Record> = {}): void {
     Object.assign(record, { phase, ...more });
-    if (phase !== "standby" && phase !== "starting") awakening?.resolve();
-    save();
+    sleep.note(phase);
+    const ofProcess = (phase === "preparing" || phase === "starting" || phase === "running") && record.origin !== "memory";
+    save(!ofProcess);
   }
-
-  // ---- what the outside calls ----
 
   function apply(desired: Desired): void {
     if (desired.revision < record.desired.revision) return;
@@ -113,7 +109,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       .refreshNetwork()
       .catch((e) => deps.log(`${record.desired.name}: ${toHyperlaneError(e).message}`))
       .finally(() => {
-        if (record.phase !== "absent") save();
+        if (record.phase !== "absent") save(false);
         wake();
       });
   }
@@ -141,8 +137,6 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       }
     }
   }
-
-  // ---- convergence ----
 
   async function converge(signal: AbortSignal): Promise<void> {
     const d = record.desired;
@@ -286,7 +280,6 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     record.process = null;
     rmSync(runDir(), { recursive: true, force: true });
     await removeCgroup(`${deps.node}.${id}`);
-    deps.changed(id);
   }
 
   async function endProcess(): Promise<void> {
@@ -309,8 +302,6 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     await deps.refreshNetwork();
   }
 
-  // ---- disks ----
-
   /** The file system inside stands still meanwhile, so that what is kept is whole. */
   async function frozen<T>(work: () => Promise<T>): Promise<T> {
     const freeze = guest?.channel.connected && record.phase === "running";
@@ -326,6 +317,14 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   }
 
   const disks = { record, storage: deps.storage, save, frozen };
+
+  /** Lets go of the machine, which keeps running. */
+  function detach(): void {
+    health?.stop();
+    guest?.close();
+    vm?.detach();
+    void sleep.close();
+  }
 
   function runDir(): string {
     return `${deps.runDir}/${id}`;
@@ -358,32 +357,13 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   return {
     id,
     record,
-    apply,
-    wake,
-    observed,
-    addresses,
+    ...{ apply, wake, observed, addresses, frozen, detach, awake: sleep.awake, enter: sleep.enter },
     /** What the node counts of it. */
     counted: () => ({ cpuMs: record.process ? cpuMs(record.process) : 0, ...deps.network.traffic(id) }),
     /** Its writable layer as an image layer. */
     commit: (work: string) => commitDisk(disks, work),
     get channel() {
       return guest?.channel;
-    },
-    frozen,
-    /** Somebody wants something of it that only one that is awake can give. */
-    async awake(): Promise<void> {
-      if (record.phase !== "standby" && (record.phase !== "starting" || record.origin !== "memory")) return;
-      awakening = Promise.withResolvers();
-      sleep.ring();
-      await Promise.race([awakening.promise, Bun.sleep(AWAKE_MS)]);
-    },
-    enter: sleep.enter,
-    /** Lets go of the machine, which keeps running. */
-    detach(): void {
-      health?.stop();
-      guest?.close();
-      vm?.detach();
-      void sleep.close();
     },
   };
 }

@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { z } from "zod";
 import { Observed } from "#contract/resources/machine.ts";
 import { Desired } from "#contract/wire/agent.ts";
-import { readOrNothing, writeFileDurably } from "#agent/host/files.ts";
+import { readOrNothing, writeFileWhole } from "#agent/host/files.ts";
 
 const Process = z.object({ pid: z.int(), startTime: z.int(), bootId: z.string() });
 
@@ -63,12 +63,11 @@ export function newRecord(desired: Desired): Record {
   };
 }
 
-export function saveRecord(dir: string, record: Record): void {
+/** durable: also where the host loses its power; what is only true of a process goes with it. */
+export function saveRecord(dir: string, record: Record, durable: boolean): void {
   mkdirSync(`${dir}/${record.desired.id}`, { recursive: true, mode: 0o711 });
-  writeFileDurably(
-    `${dir}/${record.desired.id}/record.json`,
-    JSON.stringify({ ...record, desired: { ...record.desired, identity: null } }),
-  );
+  const text = JSON.stringify({ ...record, desired: { ...record.desired, identity: null } });
+  writeFileWhole(`${dir}/${record.desired.id}/record.json`, text, 0o600, durable);
 }
 
 export function removeRecord(dir: string, id: string): void {

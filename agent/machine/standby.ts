@@ -20,6 +20,7 @@ import { vmSpec } from "./spec.ts";
 import { baseFile } from "./start.ts";
 
 const ASK_MS = 10_000;
+const AWAKE_MS = 30_000;
 /** Whoever has called for it may not have said yet what for. */
 const CALL_MS = 1_000;
 
@@ -53,6 +54,7 @@ export function createSleep(s: Sleeper) {
   let timer: ReturnType<typeof setTimeout> | undefined;
   let watch: ReturnType<typeof setInterval> | undefined;
   let calledAt = 0;
+  let awakening: PromiseWithResolvers<void> | undefined;
   let active = { at: Date.now(), cpuMs: 0, sentBytes: 0 };
 
   const ring = (): void => {
@@ -146,7 +148,19 @@ export function createSleep(s: Sleeper) {
   return {
     whileAsleep,
     whileAwake,
-    ring,
+    /** The machine is in this phase now. */
+    note(phase: Record["phase"]): void {
+      if (phase === "standby" || phase === "starting") return;
+      awakening?.resolve();
+      awakening = undefined;
+    },
+    /** Somebody wants something of it that only one that is awake can give. */
+    async awake(): Promise<void> {
+      if (record.phase !== "standby" && (record.phase !== "starting" || record.origin !== "memory")) return;
+      awakening ??= Promise.withResolvers();
+      ring();
+      await Promise.race([awakening.promise, Bun.sleep(AWAKE_MS)]);
+    },
     /** Somebody is in it, until the result is called. */
     enter(): () => void {
       sessions++;
@@ -191,6 +205,7 @@ async function fallAsleep(s: Sleeper, vm: Vm, channel: Channel, more: Partial<Re
   }
   s.set("standby", more);
   await s.endVmm();
+  deps.changed(id);
 }
 
 /** Holds its door. The TAP is gone where the host has restarted. */

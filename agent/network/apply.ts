@@ -2,7 +2,17 @@
 import { chmodSync, existsSync, readFileSync, writeFileSync, readdirSync } from "node:fs";
 import { HyperlaneError } from "#contract/errors.ts";
 import { run } from "#agent/host/run.ts";
-import { gateway4, gateway6, overlaps4, prefixLength4, renderRules, tapName, type MachineNetwork, type NodeNetwork } from "./plan.ts";
+import {
+  GATEWAY_MAC,
+  gateway4,
+  gateway6,
+  overlaps4,
+  prefixLength4,
+  renderRules,
+  tapName,
+  type MachineNetwork,
+  type NodeNetwork,
+} from "./plan.ts";
 
 export type Network = Awaited<ReturnType<typeof openNetwork>>;
 
@@ -15,15 +25,25 @@ export async function openNetwork(network: NodeNetwork) {
   // and making one still takes privilege.
   chmodSync("/dev/net/tun", 0o666);
   let rules = "";
-  let queue: Promise<void> = Promise.resolve();
+  let wanted: readonly MachineNetwork[] = [];
+  let applying: Promise<void> = Promise.resolve();
+  let waiting: Promise<void> | undefined;
+  const apply = async (next: string): Promise<void> => {
+    if (next === rules) return;
+    await run(["nft", "-f", "-"], { input: next });
+    rules = next;
+  };
   return {
     network,
     /** A TAP that only the VMM's user may open. */
     async attach(id: string, uid: number): Promise<void> {
       const tap = tapName(id);
-      if (existsSync(`/sys/class/net/${tap}`)) await run(["ip", "link", "delete", tap]);
-      await run(["ip", "tuntap", "add", "dev", tap, "mode", "tap", "user", String(uid)]);
-      await run(["ip", "link", "set", "dev", tap, "master", network.bridge, "alias", `hyperlane ${id}`, "up"]);
+      const lines = [
+        ...(existsSync(`/sys/class/net/${tap}`) ? [`link delete ${tap}`] : []),
+        `tuntap add dev ${tap} mode tap user ${uid}`,
+        `link set dev ${tap} master ${network.bridge} alias "hyperlane ${id}" up`,
+      ];
+      await run(["ip", "-batch", "-"], { input: `${lines.join("\n")}\n` });
     },
     async detach(id: string): Promise<void> {
       if (existsSync(`/sys/class/net/${tapName(id)}`)) await run(["ip", "link", "delete", tapName(id)]);
@@ -41,17 +61,16 @@ export async function openNetwork(network: NodeNetwork) {
       readdirSync("/sys/class/net")
         .filter((n) => TAP.test(n))
         .map((n) => `m-${n.slice(3)}`),
-    /** Brings the rules to what these machines need. Calls are applied in order. */
+    /** Brings the rules to what these machines need. Calls that come while others are applied are one. */
     setRules(machines: readonly MachineNetwork[]): Promise<void> {
-      const next = renderRules(network, machines);
-      queue = queue
+      wanted = machines;
+      waiting ??= applying
         .catch(() => {})
-        .then(async () => {
-          if (next === rules) return;
-          await run(["nft", "-f", "-"], { input: next });
-          rules = next;
+        .then(() => {
+          waiting = undefined;
+          return (applying = apply(renderRules(network, wanted)));
         });
-      return queue;
+      return waiting;
     },
   };
 }
@@ -78,6 +97,9 @@ async function makeBridge(network: NodeNetwork): Promise<void> {
   const { bridge } = network;
   if (!existsSync(`/sys/class/net/${bridge}`))
     await run(["ip", "link", "add", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0"]);
+  // Left to itself it takes the least of its ports' addresses, another with each machine that comes or goes, and those
+  // who know the last one talk to nobody for a minute.
+  await run(["ip", "link", "set", bridge, "address", GATEWAY_MAC]);
   await run(["ip", "address", "replace", `${gateway4(network)}/${prefixLength4(network)}`, "dev", bridge]);
   await run(["ip", "address", "replace", `${gateway6(network)}/64`, "dev", bridge, "nodad"]);
   await removeOthers(network);

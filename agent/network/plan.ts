@@ -31,10 +31,18 @@ export function prefixLength4(network: NodeNetwork): number {
   return Number(network.subnet4.split("/")[1]);
 }
 
+/** The host's own, numbered as machines' are; nobody's is below it but that of machines which are none (templates). */
+export const GATEWAY_MAC = macOf(1);
+export const NOBODYS_MAC = macOf(0);
+
+function macOf(host: number): string {
+  return [0x52, 0x48, 0, 0, host >> 8, host & 255].map((b) => b.toString(16).padStart(2, "0")).join(":");
+}
+
 /** Stable for as long as the machine lives: they follow from its slot on the node. Slot 0 is the address after the gateway's. */
 export function addressesOf(network: NodeNetwork, machine: { id: string; slot: number }): Addresses {
   const host = machine.slot + 2;
-  const mac = [0x52, 0x48, 0, 0, host >> 8, host & 255].map((b) => b.toString(16).padStart(2, "0")).join(":");
+  const mac = macOf(host);
   return {
     address4: toIp4(base4(network) + host),
     address6: `${network.prefix6}::${host.toString(16)}`,

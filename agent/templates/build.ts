@@ -11,7 +11,7 @@ import { removeCgroup } from "#agent/host/cgroup.ts";
 import { saveDisk } from "#agent/host/memory.ts";
 import { end } from "#agent/host/process.ts";
 import type { Network } from "#agent/network/apply.ts";
-import { tapName } from "#agent/network/plan.ts";
+import { NOBODYS_MAC, tapName } from "#agent/network/plan.ts";
 import { format } from "#agent/storage/storage.ts";
 import { guestSocket } from "#runtimes/qemu/command.ts";
 import type { Origin, Runtime, VmSpec } from "#runtimes/runtime.ts";
@@ -30,7 +30,6 @@ export type BuildDeps = {
 
 /** No machine's: their slots begin above. */
 const UID = 899_999;
-const MAC = "52:48:00:00:00:01";
 const BOOT_MS = 120_000;
 const STILL_MS = 20_000;
 const SETTLE_MS = 90_000;
@@ -94,7 +93,7 @@ function anonymous(
     volumes: Array.from({ length: deps.places }, () => ({ file: null, readonly: false })),
     folders: [],
     tap: tapName(own.id),
-    mac: MAC,
+    mac: NOBODYS_MAC,
     uid: UID,
     accelerator: deps.accelerator,
     tscKhz: deps.tscKhz,

@@ -7,7 +7,8 @@ import { ensureVolumes, MOUNT_FLAGS, placing } from "#cli/mounts.ts";
 import { waitFor } from "#cli/wait.ts";
 import { idleSeconds } from "./standby.ts";
 
-const STEPS: Record<string, string> = { image: "Image ready", network: "Network attached" };
+/** They go on side by side, and are told in this order. */
+const STEPS = { image: "Image ready", network: "Network attached" };
 
 export const up: Command = {
   name: "up",
@@ -33,6 +34,7 @@ export const up: Command = {
     ...MOUNT_FLAGS,
     "no-wait": { type: "boolean", help: "Return once the request is recorded" },
     wait: { type: "boolean", help: "Wait until it runs (the default)" },
+    timings: { type: "boolean", help: "Show where the time went" },
     json: JSON_FLAG,
   },
   async run(ctx) {
@@ -77,6 +79,7 @@ export const up: Command = {
       }
       if (there.state !== "running" || there.power !== "running") machine = await client.startMachine({ params: { machine: name } });
     }
+    const askedMs = performance.now() - from;
     if (ctx.flags["no-wait"]) {
       ctx.out.line(`${name} is ${machine.state}`);
       return ctx.out.data(machine);
@@ -84,14 +87,39 @@ export const up: Command = {
     const shown = new Set<string>();
     machine = await waitFor(client, machine.id, ctx.out, (m) => {
       const current = m.observed?.epoch === m.epoch ? m.observed.steps : [];
-      for (const s of current) if (STEPS[s.name] && !shown.has(s.name)) (shown.add(s.name), ctx.out.done(STEPS[s.name]!));
+      for (const [step, text] of Object.entries(STEPS)) {
+        if (!current.some((s) => s.name === step)) break;
+        if (!shown.has(step)) ctx.out.done(text);
+        shown.add(step);
+      }
       return m.state === "running" && m.observed?.epoch === m.epoch;
     });
-    ctx.out.done(`VM started (${((performance.now() - from) / 1000).toFixed(1)}s)`);
+    const totalMs = performance.now() - from;
+    ctx.out.done(`VM started (${(totalMs / 1000).toFixed(1)}s)`);
+    if (ctx.flags.timings) for (const line of timings(machine, askedMs, totalMs)) ctx.out.line(line);
     ctx.out.line(`→ SSH: vps ssh ${name}`);
     ctx.out.data(machine);
   },
 };
+
+/** Where the milliseconds went. Image, disk and network are got ready side by side. */
+function timings({ observed }: Machine, askedMs: number, totalMs: number): string[] {
+  const steps = observed?.steps ?? [];
+  const ms = (name: string): number => steps.find((s) => s.name === name)?.ms ?? 0;
+  const elsewhere = totalMs - askedMs - Math.max(ms("image"), ms("disk"), ms("network")) - ms("start") - ms("ready");
+  const how = { boot: "it booted", template: "from a template", memory: "from its saved memory" };
+  const rows: [string, number, string][] = [
+    ["asked", askedMs, "the request, until it was recorded"],
+    ["image", ms("image"), "side by side with disk and network"],
+    ["disk", ms("disk"), ""],
+    ["network", ms("network"), ""],
+    ["start", ms("start"), observed?.origin ? `the VMM; ${how[observed.origin]}` : "the VMM"],
+    ["ready", ms("ready"), "the guest, until it is up"],
+    ["elsewhere", Math.max(0, elsewhere), "placing it, telling its node, hearing of it"],
+    ["total", totalMs, ""],
+  ];
+  return rows.map(([name, value, what]) => `  ${name.padEnd(10)}${value.toFixed(1).padStart(8)} ms${what ? `  ${what}` : ""}`);
+}
 
 type ProjectFile = { name?: string; cpu?: number; ram?: string | number; disk?: string | number; image?: string };
 

@@ -99,7 +99,16 @@ async function ask(method: string, path: string, body?: unknown, more: Partial<I
   );
   return { status: out.status, replayed: out.replayed, body: out.type === "application/json" ? JSON.parse(out.body) : out.body };
 }
-const params = { machine: "api", snapshot: "s1", image: "debian:12", port: "80", token: "viewer", volume: "data", network: "front" };
+const params = {
+  machine: "api",
+  snapshot: "s1",
+  image: "debian:12",
+  port: "80",
+  token: "viewer",
+  volume: "data",
+  network: "front",
+  template: "abc",
+};
 
 for (const name of OPERATION_NAMES) {
   const operation: Operation = OPERATIONS[name];

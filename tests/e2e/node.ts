@@ -15,7 +15,8 @@ export const WHY_NOT =
 export type Ran = { code: number; out: string; err: string };
 export type TestNode = Awaited<ReturnType<typeof startNode>>;
 
-export async function startNode(name: string, init: string[] = []) {
+/** built: the executable runs, and not the source. */
+export async function startNode(name: string, init: string[] = [], built = false) {
   const ns = `hl-${name}-${process.pid}`;
   const home = mkdtempSync(join(tmpdir(), `hl-${name}-`));
   chmodSync(home, 0o711); // the VMMs run as users of their own
@@ -27,10 +28,12 @@ export async function startNode(name: string, init: string[] = []) {
     const [out, err, code] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text(), child.exited]);
     return { code, out, err };
   }
-  const vps = (...args: string[]): Promise<Ran> => sh([process.execPath, `${ROOT}/main.ts`, "vps", ...args]);
+  const source = [process.execPath, `${ROOT}/main.ts`];
+  const argvOf = (what: "vps" | "hyperlane"): string[] => (built ? [`${ROOT}/build/hyperlane`, what] : [...source, what]);
+  const vps = (...args: string[]): Promise<Ran> => sh([...argvOf("vps"), ...args]);
   // `ip netns exec` shows a sysfs of its own, without the host's control groups: they are carried over, so that limits are real.
   const cgroups = `/run/hl-cgroups-${name}-${process.pid}`;
-  const program = [process.execPath, `${ROOT}/main.ts`, "hyperlane"];
+  const program = argvOf("hyperlane");
   const host = (...args: string[]): Promise<Ran> =>
     sh(["sh", "-c", `mount --rbind ${cgroups} /sys/fs/cgroup 2>/dev/null; exec "$@"`, "sh", ...program, ...args]);
   const ok = async (result: Promise<Ran>): Promise<string> => {

@@ -1,0 +1,114 @@
+/**
+ * How fast machines are there, beside Debian's docker.io running the same image, in turn; how much of that is ours, beside
+ * the same template restored by hand; what idle ones cost; and how fast one that sleeps answers. Needs root,
+ * build/hyperlane and build/guest; a node of its own is made and removed.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import type { Machine } from "#contract/resources/machine.ts";
+import { whyNoDocker, startDocker } from "#tests/oci/docker.ts";
+import { makeImage } from "#tests/e2e/image.ts";
+import { startNode, type TestNode } from "#tests/e2e/node.ts";
+import { median, report, type Measure } from "./report.ts";
+
+const ROUNDS = 11;
+const MANY = 100;
+const SERVE = "httpd -p 80 -h /etc; exec sleep 100000";
+
+export async function benchInstant(): Promise<void> {
+  const why = await whyNoDocker();
+  if (why) throw new Error(`There is no docker to compare with: ${why}`);
+  const n = await startNode("instant", ["--cpus", "400"], true);
+  const docker = await startDocker();
+  try {
+    await makeImage(n, "box:1", { Cmd: ["/bin/sh"] });
+    await docker.docker("load", "-i", `${n.home}/layout-box:1.tar`);
+    await Bun.$`tar -C ${n.home}/root-box:1 -cf ${n.home}/box.tar .`.quiet();
+    await docker.docker("import", `${n.home}/box.tar`, "box:1");
+    await n.ok(n.vps("run", "--rm", "box:1", "true"));
+    await n.until(
+      async () => n.ok(n.vps("template", "list")),
+      (list) => list.includes(" ready "),
+    );
+    report([...(await runs(n, docker)), ...(await sleeps(n)), ...(await many(n, docker))]);
+  } finally {
+    await docker.close();
+    await n.close();
+  }
+}
+
+type Docker = Awaited<ReturnType<typeof startDocker>>;
+
+async function timed(work: Promise<{ code: number; out: string; err: string }>): Promise<number> {
+  const from = performance.now();
+  const { code, err } = await work;
+  if (code !== 0) throw new Error(err);
+  return performance.now() - from;
+}
+
+async function runs(n: TestNode, { docker }: Docker): Promise<Measure[]> {
+  const [ours, theirs]: [number[], number[]] = [[], []];
+  for (let round = 0; round < ROUNDS; round++) {
+    ours.push(await timed(n.vps("run", "--rm", "box:1", "echo", "hi")));
+    theirs.push(await timed(docker("run", "--rm", "--network", "none", "box:1", "echo", "hi")));
+  }
+  return [
+    { name: "vps run --rm busybox echo hi, whole command", value: median(ours), unit: "ms" },
+    { name: "docker run --rm --network none, the same", value: median(theirs), unit: "ms" },
+    { name: "vps run / docker run", value: median(ours) / median(theirs), unit: "", goal: { at: "most", value: 0.7 } },
+  ];
+}
+
+/** From the first packet to the first byte of the answer. */
+async function sleeps(n: TestNode): Promise<Measure[]> {
+  await n.ok(n.vps("run", "-d", "--name", "web", "-p", "18091:80", "-m", "128M", "box:1", "sh", "-c", SERVE));
+  const get = ["curl", "-s", "-o", "/dev/null", "-w", "%{time_starttransfer}", "http://127.0.0.1:18091/passwd"];
+  await n.until(
+    async () => (await n.sh(get)).code,
+    (code) => code === 0,
+  );
+  const [wakes, falls]: [number[], number[]] = [[], []];
+  for (let round = 0; round < ROUNDS; round++) {
+    await Bun.sleep(1_200);
+    falls.push(await timed(n.vps("standby", "web", "--force")));
+    wakes.push(Number(await n.ok(n.sh(get))) * 1000);
+  }
+  await n.ok(n.vps("destroy", "web", "--yes"));
+  return [
+    { name: "wake from standby, first packet to first byte of HTTP", value: median(wakes), unit: "ms", goal: { at: "most", value: 300 } },
+    { name: "vps standby, whole command", value: median(falls), unit: "ms" },
+  ];
+}
+
+/** All asked for at once, until every one answers. */
+async function many(n: TestNode, { docker }: Docker): Promise<Measure[]> {
+  const names = Array.from({ length: MANY }, (_, i) => `m${i}`);
+  const all = async (work: (name: string) => Promise<{ code: number; out: string; err: string }>): Promise<number> => {
+    const from = performance.now();
+    await Promise.all(names.map((name) => timed(work(name))));
+    return performance.now() - from;
+  };
+  const ours = await all((name) => n.vps("run", "-d", "--name", name, "-m", "128M", "--disk", "256M", "box:1", "sleep", "100000"));
+  const machines = await Promise.all(names.map(async (name) => JSON.parse(await n.ok(n.vps("show", name, "--json"))) as Machine));
+  if (!machines.every((m) => m.state === "running")) throw new Error("Not all of them run.");
+  await Bun.sleep(3_000);
+  const pss = machines.map((m) => pssKib(m.observed!.pid!)).sort((a, b) => a - b);
+  await Promise.all(names.map((name) => n.ok(n.vps("destroy", name, "--yes"))));
+  const theirs = await all((name) => docker("run", "-d", "--name", name, "--network", "none", "box:1", "sleep", "100000"));
+  for (const name of names) await docker("rm", "-f", name);
+  return [
+    { name: `${MANY} machines at once, until all run`, value: ours / 1000, unit: "s" },
+    { name: `${MANY} containers at once, docker run -d`, value: theirs / 1000, unit: "s" },
+    { name: "machines / containers", value: ours / theirs, unit: "", goal: { at: "most", value: 1 } },
+    { name: "an idle machine of these, its share of memory (PSS), median", value: median(pss) / 1024, unit: "MiB" },
+    { name: "the node's first machine had its template in memory", value: templateMib(n), unit: "MiB", note: "shared by all" },
+  ];
+}
+
+function pssKib(pid: number): number {
+  return Number(/^Pss:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "utf8"))?.[1]);
+}
+
+function templateMib(n: TestNode): number {
+  const [key] = readdirSync(`${n.state}/templates`);
+  return Bun.file(`${n.state}/templates/${key}/base`).size / 2 ** 20;
+}
