@@ -99,6 +99,7 @@ export function desiredOf(state: State, m: StoredMachine, identityOf: SshCa["hos
     slot: m.slot,
     exposures: m.exposures,
     snapshots: snapshotsOf(state, m.id),
+    withMemory: snapshotsOf(state, m.id).filter((s) => state.snapshot.get(s)!.memory),
     restore: m.restore,
     sleep: m.sleep,
     mounts: m.spec.mounts.map((x) => ({ ...x, volume: x.volume === null ? null : (state.volumeNames.get(x.volume) ?? null) })),

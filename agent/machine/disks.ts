@@ -10,6 +10,9 @@ type Deps = {
   save(): void;
   /** Runs it while the file system inside stands still, so that what is kept is whole. */
   frozen<T>(work: () => Promise<T>): Promise<T>;
+  /** Runs it while the whole machine stands still, and keeps its memory with the snapshot. */
+  withMemory(snapshot: string, work: () => Promise<number>): Promise<number>;
+  dropMemory(snapshot: string): void;
 };
 
 export async function restoreSnapshot(
@@ -24,20 +27,22 @@ export async function restoreSnapshot(
   save();
 }
 
-export async function dropSnapshots({ record, storage, save }: Deps): Promise<void> {
+export async function dropSnapshots({ record, storage, save, dropMemory }: Deps): Promise<void> {
   for (const snapshot of Object.keys(record.snapshots)) {
     if (record.desired.snapshots.includes(snapshot)) continue;
     await storage.removeSnapshot(record.desired.id, snapshot);
+    dropMemory(snapshot);
     const { [snapshot]: _, ...rest } = record.snapshots;
     record.snapshots = rest;
     save();
   }
 }
 
-export async function takeSnapshots({ record, storage, save, frozen }: Deps): Promise<void> {
+export async function takeSnapshots({ record, storage, save, frozen, withMemory }: Deps): Promise<void> {
   for (const snapshot of record.desired.snapshots) {
     if (record.snapshots[snapshot]) continue;
-    const taken = await frozen(() => storage.snapshot(record.desired.id, snapshot)).then(
+    const keep = (): Promise<number> => storage.snapshot(record.desired.id, snapshot);
+    const taken = await (record.desired.withMemory.includes(snapshot) ? withMemory(snapshot, keep) : frozen(keep)).then(
       (bytes) => ({ state: "ready" as const, bytes, reason: null }),
       (thrown) => ({ state: "failed" as const, bytes: 0, reason: toHyperlaneError(thrown).message }),
     );

@@ -30,7 +30,9 @@ import { convergeMounts, mountTexts, noteUse, observedVolumes, releaseMounts } f
 import { untilReady, type StartListener } from "./ready.ts";
 import { newRecord, removeRecord, saveRecord, type Record } from "./record.ts";
 import { createSleep } from "./standby.ts";
-import { baseFile, startMachine } from "./start.ts";
+import { baseFile } from "./base.ts";
+import { dropMemory, keepMemory } from "./memory.ts";
+import { startMachine } from "./start.ts";
 import { climbDown } from "./stopping.ts";
 
 export type LaneDeps = {
@@ -316,7 +318,16 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     }
   }
 
-  const disks = { record, storage: deps.storage, save, frozen };
+  const disks = { record, storage: deps.storage, save, frozen, withMemory, dropMemory: forgetMemory };
+
+  function forgetMemory(snapshot: string): void {
+    dropMemory(deps, id, snapshot);
+  }
+
+  function withMemory(snapshot: string, work: () => Promise<number>): Promise<number> {
+    const runs = vm && guest?.channel.connected && (record.phase === "running" || record.phase === "paused");
+    return keepMemory(deps, record, snapshot, runs ? { vm: vm!, channel: guest!.channel } : null, work);
+  }
 
   /** Lets go of the machine, which keeps running. */
   function detach(): void {

@@ -17,7 +17,7 @@ import type { Vm } from "#runtimes/runtime.ts";
 import type { LaneDeps } from "./lane.ts";
 import type { Record } from "./record.ts";
 import { vmSpec } from "./spec.ts";
-import { baseFile } from "./start.ts";
+import { baseFile } from "./base.ts";
 
 const ASK_MS = 10_000;
 const AWAKE_MS = 30_000;

@@ -12,6 +12,8 @@ import type { LaneDeps } from "./lane.ts";
 import { logSizes } from "./logs.ts";
 import { lendMounts, PLACES } from "./mounts.ts";
 import type { Record } from "./record.ts";
+import { baseFile } from "./base.ts";
+import { keptMemory } from "./memory.ts";
 import { forgetSleep } from "./standby.ts";
 import { vmSpec } from "./spec.ts";
 
@@ -31,6 +33,8 @@ type Start = {
   /** It has a process now. */
   take(vm: Vm): void;
 };
+/** A template but for that: it is one machine's own. */
+type Kept = Omit<Template, "key"> & { key: null };
 type Step = Observed["steps"][number]["name"];
 const STEPS: readonly Step[] = ["image", "disk", "network", "start", "ready"];
 
@@ -41,14 +45,16 @@ export async function startMachine(s: Start, signal: AbortSignal): Promise<void>
   forgetSleep(deps.recordsDir, id);
   const newDisk = !deps.storage.has(id);
   const shape = shapeOf(record);
-  const template = shape && (await deps.templates.find(shape, newDisk));
+  const template = (await whatWasKept(s)) ?? (shape && (await deps.templates.find(shape, newDisk)));
   const boots = (): Promise<void> => launch(s, null, signal);
   if (!template) await boots();
   else
     await launch(s, template, signal).catch(async (thrown) => {
       await s.endProcess();
       if (signal.aborted || toHyperlaneError(thrown).code === "NO_SPACE") throw thrown;
-      deps.templates.spoil(template.key, toHyperlaneError(thrown).message);
+      if (template.key === null)
+        deps.log(`${record.desired.name}: it boots, since its kept memory is of no use: ${toHyperlaneError(thrown).message}`);
+      else deps.templates.spoil(template.key, toHyperlaneError(thrown).message);
       if (newDisk && template.disk) await deps.storage.remove(id);
       record.steps = [];
       await boots();
@@ -63,7 +69,18 @@ function shapeOf({ desired: { spec, workload, rootfs, mounts } }: Record): Shape
   return { cpu, memoryMib, system: workload.kind === "system" ? { rootfs, init: workload.init, diskMib } : null };
 }
 
-async function launch(s: Start, template: Template | null, signal: AbortSignal): Promise<void> {
+/** Where this start is for a snapshot that keeps memory, it goes on from that. */
+async function whatWasKept({ record, deps }: Start): Promise<Kept | null> {
+  const { restore, epoch } = record.desired;
+  if (restore?.epoch !== epoch) return null;
+  const kept = await keptMemory(deps, record, restore.snapshot).catch((thrown) => {
+    deps.log(`${record.desired.name}: ${toHyperlaneError(thrown).message}`);
+    return null;
+  });
+  return kept && { ...kept, key: null, disk: null };
+}
+
+async function launch(s: Start, template: Template | Kept | null, signal: AbortSignal): Promise<void> {
   const { record, deps, mounts } = s;
   const { id, rootfs, spec } = record.desired;
   await using undo = new AsyncDisposableStack();
@@ -98,14 +115,9 @@ async function launch(s: Start, template: Template | null, signal: AbortSignal):
       ),
     );
   });
-  s.set("starting", { origin: template ? "template" : "boot" });
+  s.set("starting", { origin: template ? (template.key === null ? "memory" : "template") : "boot" });
   await s.settle(await step("ready", () => s.becomeReady(signal)));
   undo.move();
-}
-
-/** What it went on from: as long as its RAM is the difference to that, it must be there. */
-export function baseFile(recordsDir: string, id: string): string {
-  return `${recordsDir}/${id}/base`;
 }
 
 /** All of them, to their ends, also where one fails: nothing is taken back that another still works on. */

@@ -202,11 +202,12 @@ export function openTemplates(deps: Deps) {
       return () => void listeners.delete(listener);
     },
     /** Keeps a template's memory for a machine, whatever becomes of the template. */
-    keep(template: Template, file: string): void {
+    keep(template: Pick<Template, "base">, file: string): void {
       rmSync(file, { force: true });
       linkSync(template.base, file);
     },
     memoryOf,
+    keyFor,
     /** A machine's link to what its memory is based on goes; if that was its own, so does the memory. */
     release(file: string): void {
       if (existsSync(file) && statSync(file).nlink === 1) forget(file);

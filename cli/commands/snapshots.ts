@@ -17,13 +17,13 @@ function snapshotsOf({ flags, args }: Pick<Context, "flags" | "args">, client: C
     return {
       name,
       list: () => client.listVolumeSnapshots({ params: { volume: name } }),
-      create: (body: { name?: string }) => client.createVolumeSnapshot({ params: { volume: name }, body }),
+      create: (body: { name?: string; memory: boolean }) => client.createVolumeSnapshot({ params: { volume: name }, body }),
       remove: (snapshot: string) => client.removeVolumeSnapshot({ params: { volume: name, snapshot } }),
     };
   return {
     name,
     list: () => client.listSnapshots({ params: { machine: name } }),
-    create: (body: { name?: string }) => client.createSnapshot({ params: { machine: name }, body }),
+    create: (body: { name?: string; memory: boolean }) => client.createSnapshot({ params: { machine: name }, body }),
     remove: (snapshot: string) => client.removeSnapshot({ params: { machine: name, snapshot } }),
   };
 }
@@ -32,20 +32,25 @@ export const snapshot: Command = {
   name: "snapshot",
   usage: "vps snapshot NAME [SNAPSHOT]",
   summary: "Keep a machine's disk, or a volume, as it is now",
-  examples: ["vps snapshot api-prod", "vps snapshot api-prod before-upgrade", "vps snapshot --volume data nightly"],
+  examples: [
+    "vps snapshot api-prod",
+    "vps snapshot api-prod before-upgrade",
+    "vps snapshot api-prod warm --memory      # as it stands, with all that runs in it",
+    "vps snapshot --volume data nightly",
+  ],
   args: [1, 2],
   complete: "machine",
-  flags: FLAGS,
+  flags: { memory: { type: "boolean", help: "Its memory too: back to it, it goes on where it was" }, ...FLAGS },
   async run(ctx) {
     const { args, flags, out } = ctx;
     const of = snapshotsOf(ctx, ctx.client());
-    let s: Snapshot = await of.create(args[1] === undefined ? {} : { name: args[1] });
+    let s: Snapshot = await of.create({ ...(args[1] !== undefined && { name: args[1] }), memory: flags.memory === true });
     while (s.state === "creating") {
       await Bun.sleep(50);
       s = (await of.list()).items.find((x) => x.id === s.id) ?? s;
     }
     if (s.state === "failed") throw new HyperlaneError("FAILED", `The snapshot failed: ${s.reason}`);
-    out.done(`Snapshot ${s.name} of ${of.name} (${Math.round(s.bytes / 2 ** 20)} MiB)`);
+    out.done(`Snapshot ${s.name} of ${of.name}${s.memory ? " with its memory" : ""} (${Math.round(s.bytes / 2 ** 20)} MiB)`);
     out.line(`→ Back to it: vps snapshot restore ${flags.volume ? "--volume " : ""}${of.name} ${s.name}`);
     out.data(s);
   },
@@ -65,8 +70,8 @@ export const snapshotList: Command = {
     out.data(items);
     if (!items.length) return out.line(`No snapshots. Take one: vps snapshot ${flags.volume ? "--volume " : ""}${args[0]}`);
     out.table(
-      ["NAME", "STATE", "SIZE", "AGE"],
-      items.map((s) => [s.name, s.state, `${Math.round(s.bytes / 2 ** 20)}M`, age(s.createdAt)]),
+      ["NAME", "STATE", "OF", "SIZE", "AGE"],
+      items.map((s) => [s.name, s.state, s.memory ? "disk, memory" : "disk", `${Math.round(s.bytes / 2 ** 20)}M`, age(s.createdAt)]),
     );
   },
 };

@@ -33,18 +33,19 @@ export const Node = z.object({
 });
 export type Node = z.infer<typeof Node>;
 
-/** of: the id of the machine or the volume whose disk it keeps. state: creating and removing are desired but not yet observed. */
+/** of: the id of the machine or the volume whose disk it keeps. memory: its RAM as well. state: creating and removing are desired but not yet observed. */
 export const Snapshot = z.object({
   id: z.string(),
   name: z.string(),
   of: z.string(),
+  memory: z.boolean(),
   state: z.enum(["creating", "ready", "failed", "removing"]),
   bytes: z.number(),
   reason: z.string().nullable(),
   createdAt: z.int(),
 });
 export type Snapshot = z.infer<typeof Snapshot>;
-export const SnapshotCreate = z.strictObject({ name: Name.optional() });
+export const SnapshotCreate = z.strictObject({ name: Name.optional(), memory: z.boolean().default(false) });
 
 export const Role = z.enum(["admin", "viewer"]);
 export type Role = z.infer<typeof Role>;

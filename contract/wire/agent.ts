@@ -52,6 +52,8 @@ export const Desired = z.object({
   slot: z.int().min(0).max(65000),
   exposures: z.array(Exposure),
   snapshots: SnapshotIds,
+  /** Those of them that keep its RAM as well. */
+  withMemory: SnapshotIds,
   restore: Restore.nullable(),
   sleep: Sleep,
   /** Its mounts, with the ids of volumes. */

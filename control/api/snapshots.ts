@@ -1,7 +1,7 @@
 /** Operations on snapshots, of machines and of volumes. */
 import { HyperlaneError } from "#contract/errors.ts";
 import type { Snapshot } from "#contract/resources/other.ts";
-import type { NewEvent, State } from "#control/model/state.ts";
+import type { NewEvent, State, StoredMachine } from "#control/model/state.ts";
 import { demand, machineOf, view, type Deps, type Handlers } from "./handler.ts";
 import { demandAtRest, usersOf, volumeOf, volumeView } from "./volumes.ts";
 
@@ -22,7 +22,8 @@ export const snapshotHandlers: Pick<Handlers, Names> = {
   createSnapshot(deps, request) {
     const machine = machineOf(deps.store.state, request.params);
     demand(machine, "snapshot");
-    return create(deps, machine, request, request.body.name);
+    if (request.body.memory) checkMemory(machine);
+    return create(deps, machine, request, request.body);
   },
   restoreSnapshot({ store }, { params, token }) {
     const machine = machineOf(store.state, params);
@@ -42,7 +43,8 @@ export const snapshotHandlers: Pick<Handlers, Names> = {
       throw new HyperlaneError("STATE", `The volume "${volume.name}" is ${volume.state}, so there is nothing to keep.`, {
         hint: "It is made when a machine first mounts it.",
       });
-    return create(deps, volume, request, request.body.name);
+    if (request.body.memory) throw new HyperlaneError("INVALID", "A volume has no memory to keep.", { field: "memory" });
+    return create(deps, volume, request, request.body);
   },
   restoreVolumeSnapshot({ store }, { params, token }) {
     const volume = volumeOf(store.state, params);
@@ -56,12 +58,30 @@ export const snapshotHandlers: Pick<Handlers, Names> = {
   removeVolumeSnapshot: (deps, request) => remove(deps, volumeOf(deps.store.state, request.params), request),
 };
 
-function create({ store, newId, now }: Deps, owner: Owner, { token }: Asked, asked: string | undefined) {
+/** What is kept together must have been so at one moment. */
+function checkMemory({ name, state, spec }: StoredMachine): void {
+  if (state === "stopped")
+    throw new HyperlaneError("STATE", `"${name}" does not run, so it has no memory to keep.`, { hint: "Leave --memory out." });
+  const other = spec.mounts.find((m) => m.folder !== null || !m.readonly);
+  if (other)
+    throw new HyperlaneError(
+      "UNSUPPORTED",
+      `"${name}" writes to "${other.volume ?? other.folder}", which would not go back with its memory.`,
+      { hint: other.volume === null ? "Leave --memory out." : `Leave --memory out, or first: vps volume detach ${other.volume} ${name}` },
+    );
+}
+
+function create(
+  { store, newId, now }: Deps,
+  owner: Owner,
+  { token }: Asked,
+  { name: asked, memory }: { name?: string | undefined; memory: boolean },
+) {
   const name = asked ?? `s${new Date(now()).toISOString().slice(0, 19).replace(/[-:T]/g, "")}`;
   if (snapshotsOf(store.state, owner.id).some((s) => s.name === name))
     throw new HyperlaneError("CONFLICT", `"${owner.name}" has a snapshot named "${name}" already.`, { field: "name" });
   const id = newId("s");
-  const events: NewEvent[] = [{ type: "v1.SnapshotRequested", subject: id, actor: token.id, data: { name, of: owner.id } }];
+  const events: NewEvent[] = [{ type: "v1.SnapshotRequested", subject: id, actor: token.id, data: { name, of: owner.id, memory } }];
   return { events, result: () => store.state.snapshot.get(id)! };
 }
 

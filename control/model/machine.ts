@@ -168,6 +168,8 @@ function stateOf(m: StoredMachine, failed: boolean): MachineState {
     return m.node === null ? "requested" : "provisioning";
   }
   if (failed) return "failed";
+  // It wakes, which is not yet to be awake.
+  if (seen?.phase === "starting" && seen.epoch === m.epoch && m.state === "standby") return "standby";
   if (seen?.phase === "stopping" && (m.state === "running" || m.state === "paused" || m.state === "standby")) return m.state;
   if (seen?.phase === "exited" && seen.epoch === m.epoch && m.retryAt === null && hasEnded(seen, m.spec.restart)) return "stopped";
   if (

@@ -4,7 +4,7 @@ import { linkSnapshot } from "./snapshots-of.ts";
 import type { Reducers, State, Touched } from "./state.ts";
 
 export type SnapshotEvents = {
-  "v1.SnapshotRequested": { name: string; of: string };
+  "v1.SnapshotRequested": { name: string; of: string; memory: boolean };
   "v1.SnapshotObserved": { state: "ready" | "failed"; bytes: number; reason: string | null };
   "v1.SnapshotRemoveRequested": { of: string };
   "v1.SnapshotRemoved": Record<string, never>;

@@ -143,6 +143,7 @@ function absent(id: string, revision: number): Desired {
     slot: 0,
     exposures: [],
     snapshots: [],
+    withMemory: [],
     restore: null,
     sleep: { n: 0, wish: "awake", force: false, wakeAt: null },
     mounts: [],

@@ -41,7 +41,10 @@ it("the first packet for it wakes it where it was, and is answered", async () =>
   const after = await count();
   // It went on from there, and had stood still meanwhile.
   expect(after).toBeWithin(before, before + 8);
-  expect(await state("web")).toBe("running");
+  await n.until(
+    () => state("web"),
+    (s) => s === "running",
+  );
   expect((await n.machine("web")).observed!.origin).toBe("memory");
   await n.until(
     async () => existsSync(await asleep("web")),
@@ -177,6 +180,44 @@ it("in standby its disk can be kept and put back, and it can be stopped as it is
   expect(await state("disk")).toBe("stopped");
   expect(existsSync(await asleep("disk"))).toBe(false);
 }, 60_000);
+
+it("a snapshot with memory puts back all that ran, as often as wanted; one that no longer fits boots", async () => {
+  await n.ok(
+    n.vps("run", "-d", "--name", "warm", "-m", "128M", "box:1", "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"),
+  );
+  const last = async (): Promise<number> => Number((await n.ok(n.vps("logs", "warm", "--tail", "1"))).trim());
+  const mark = await n.until(last, (i) => i > 10);
+  await n.ok(n.vps("exec", "warm", "--", "sh", "-c", "echo then > /file; echo then > /dev/shm/file"));
+  expect(await n.ok(n.vps("snapshot", "warm", "kept", "--memory"))).toMatch(/^✔ Snapshot kept of warm with its memory \(\d+ MiB\)/);
+  expect(await state("warm")).toBe("running");
+  const files = () => n.vps("exec", "warm", "--", "sh", "-c", "cat /file /dev/shm/file; date +%s");
+  for (const _ of [1, 2]) {
+    await n.ok(n.vps("exec", "warm", "--", "sh", "-c", "echo now > /file; echo now > /dev/shm/file; sync"));
+    await n.until(last, (i) => i > mark + 60);
+    await n.ok(n.vps("snapshot", "restore", "warm", "kept"));
+    expect((await n.machine("warm")).observed!.origin).toBe("memory");
+    const [disk, memory, clock] = (await n.ok(files())).trim().split("\n");
+    expect([disk, memory]).toEqual(["then", "then"]);
+    expect(Math.abs(Number(clock) - Date.now() / 1000)).toBeLessThan(5);
+    expect(await last()).toBeWithin(mark, mark + 60);
+  }
+  // It sleeps and wakes as any.
+  await n.ok(n.vps("standby", "warm"));
+  expect((await n.ok(files())).startsWith("then\nthen\n")).toBe(true);
+  await n.ok(n.vps("scale", "warm", "--ram", "256M"));
+  await n.ok(n.vps("snapshot", "restore", "warm", "kept"));
+  expect((await n.machine("warm")).observed!.origin).not.toBe("memory");
+  expect(await n.ok(n.vps("exec", "warm", "--", "sh", "-c", "cat /file; ls /dev/shm | wc -l"))).toBe("then\n0\n");
+  await n.ok(n.vps("snapshot", "rm", "warm", "kept"));
+  const { id } = await n.machine("warm");
+  await n.until(
+    async () => readdirSync(`${n.state}/machines/${id}`).filter((f) => f.startsWith("memory-")).length,
+    (count) => count === 0,
+  );
+  await n.ok(n.vps("volume", "create", "written", "--size", "64M"));
+  await n.ok(n.vps("volume", "attach", "written", "warm:/data"));
+  expect((await n.vps("snapshot", "warm", "--memory")).err).toContain("which would not go back with its memory");
+}, 90_000);
 
 test.skipIf(WHY_NOT !== null)(
   "a whole system sleeps with its volumes, and ssh wakes it",

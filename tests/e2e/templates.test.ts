@@ -55,12 +55,15 @@ it("nobody writes to what siblings map, not even who is let", async () => {
 it("fifty siblings share nothing secret", async () => {
   const script =
     "cat /proc/sys/kernel/random/boot_id; head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \\n'; echo; cat /sys/class/net/eth0/address; hostname; cat /proc/sys/kernel/random/uuid; date +%s";
+  await n.ok(n.vps("template", "build", "box:1", "--ram", "128M"));
   const from = Math.floor(Date.now() / 1000);
   const said = await Promise.all(
     Array.from({ length: SIBLINGS }, async (_, i) => {
       // A few at a time: what is tested is that they differ, not how many fit.
       await Bun.sleep(Math.floor(i / 5) * 1_000);
-      return (await n.ok(n.vps("run", "--name", `sib-${i}`, "box:1", "sh", "-c", script))).trim().split("\n");
+      return (await n.ok(n.vps("run", "--name", `sib-${i}`, "-m", "128M", "--disk", "256M", "box:1", "sh", "-c", script)))
+        .trim()
+        .split("\n");
     }),
   );
   for (const [i, what] of ["boot id", "random bytes", "MAC", "host name", "random UUID"].entries())
@@ -99,7 +102,7 @@ it("a whole system goes on from where it had come up, as somebody else", async (
 
 it("a damaged template is noticed: the machine boots, and the template is made anew", async () => {
   const damage = async (file: string, at: number): Promise<string> => {
-    const { key } = (await templates()).find((t) => t.rootfs === null && t.state === "ready")!;
+    const { key } = (await templates()).find((t) => t.rootfs === null && t.memoryMib === 512 && t.state === "ready")!;
     const bytes = readFileSync(`${home(key)}/${file}`);
     bytes[at]! ^= 0x55;
     writeFileSync(`${home(key)}/.damaged`, bytes);
