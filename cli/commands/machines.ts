@@ -1,8 +1,9 @@
 /** Looking at machines, and the verbs that only change their power. */
 import { HyperlaneError } from "#contract/errors.ts";
-import { formatMib, parseMib } from "#contract/size.ts";
+import { formatMib } from "#contract/size.ts";
 import type { Machine } from "#contract/resources/machine.ts";
 import type { MachineState } from "#contract/resources/states.ts";
+import { countOf, mibOf } from "#cli/amounts.ts";
 import { ifThere, JSON_FLAG, type Command, type Context } from "#cli/command.ts";
 import { waitFor } from "#cli/wait.ts";
 
@@ -180,16 +181,12 @@ export const scale: Command = {
     json: JSON_FLAG,
   },
   async run({ client, args, flags, out }) {
-    const memoryMib = flags.ram === undefined ? undefined : parseMib(flags.ram as string);
-    if (flags.ram !== undefined && memoryMib === undefined)
-      throw new HyperlaneError("INVALID", `--ram must be a size like 512M or 8G, not "${String(flags.ram)}".`, { field: "ram" });
-    if (flags.cpu !== undefined && !/^\d+$/.test(flags.cpu as string))
-      throw new HyperlaneError("INVALID", `--cpu must be a whole number, not "${String(flags.cpu)}".`, { field: "cpu" });
-    if (flags.cpu === undefined && memoryMib === undefined) throw new HyperlaneError("USAGE", "What to change? Give --cpu, --ram or both.");
+    const [cpu, memoryMib] = [countOf("cpu", flags.cpu as string | undefined), mibOf("ram", flags.ram as string | undefined)];
+    if (cpu === undefined && memoryMib === undefined) throw new HyperlaneError("USAGE", "What to change? Give --cpu, --ram or both.");
     const m = await client().updateMachine({
       params: { machine: args[0]! },
       body: {
-        ...(flags.cpu !== undefined && { cpu: Number(flags.cpu) }),
+        ...(cpu !== undefined && { cpu }),
         ...(memoryMib !== undefined && { memoryMib }),
         restart: flags.restart === true,
       },

@@ -1,5 +1,5 @@
-import { formatMib, parseMib } from "#contract/size.ts";
-import { HyperlaneError } from "#contract/errors.ts";
+import { formatMib } from "#contract/size.ts";
+import { countOf, mibOf } from "#cli/amounts.ts";
 import { JSON_FLAG, type Command } from "#cli/command.ts";
 import { pruning } from "#cli/resource.ts";
 import { age } from "./machines.ts";
@@ -21,20 +21,12 @@ export const templateBuild: Command = {
     json: JSON_FLAG,
   },
   async run({ client, args, flags, out }) {
-    const mib = (name: "ram" | "disk"): number | undefined => {
-      const text = flags[name] as string | undefined;
-      const value = text === undefined ? undefined : parseMib(text);
-      if (text !== undefined && value === undefined)
-        throw new HyperlaneError("INVALID", `--${name} must be a size like 512M or 8G, not "${text}".`, { field: name });
-      return value;
-    };
-    if (flags.cpu !== undefined && !/^\d+$/.test(flags.cpu as string))
-      throw new HyperlaneError("INVALID", `--cpu must be a whole number, not "${String(flags.cpu)}".`, { field: "cpu" });
-    const [cpu, memoryMib, diskMib] = [flags.cpu === undefined ? undefined : Number(flags.cpu), mib("ram"), mib("disk")];
+    const [cpu, ram, disk] = ["cpu", "ram", "disk"].map((name) => flags[name] as string | undefined);
+    const shape = { cpu: countOf("cpu", cpu), memoryMib: mibOf("ram", ram), diskMib: mibOf("disk", disk) };
     out.progress(`Making the template of ${args[0]}`);
     const built = await client()
       .buildTemplate({
-        body: { image: args[0]!, cpu, memoryMib, diskMib, ...(flags.node !== undefined && { node: flags.node as string }) },
+        body: { image: args[0]!, ...shape, ...(flags.node !== undefined && { node: flags.node as string }) },
       })
       .finally(() => out.progress(null));
     for (const t of built.items)

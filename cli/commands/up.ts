@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { HyperlaneError } from "#contract/errors.ts";
-import { parseMib } from "#contract/size.ts";
 import type { Machine } from "#contract/resources/machine.ts";
+import { countOf, mibOf } from "#cli/amounts.ts";
 import { ifThere, JSON_FLAG, type Command, type Context } from "#cli/command.ts";
 import { ensureVolumes, MOUNT_FLAGS, placing } from "#cli/mounts.ts";
 import { waitFor } from "#cli/wait.ts";
@@ -151,22 +151,13 @@ function readProjectFile(): ProjectFile | undefined {
 function spec({ flags }: Context, file: ProjectFile | undefined) {
   const text = (name: string, fallback: unknown): string | undefined =>
     (flags[name] as string | undefined) ?? (fallback === undefined ? undefined : String(fallback));
-  const size = (name: string, value: string | undefined): number | undefined => {
-    if (value === undefined) return undefined;
-    const mib = parseMib(value);
-    if (mib === undefined)
-      throw new HyperlaneError("INVALID", `--${name} must be a size like 512M or 8G, not "${value}".`, { field: name });
-    return mib;
-  };
-  const cpu = text("cpu", file?.cpu);
-  if (cpu !== undefined && !/^\d+$/.test(cpu))
-    throw new HyperlaneError("INVALID", `--cpu must be a whole number, not "${cpu}".`, { field: "cpu" });
-  const memoryMib = size("ram", text("ram", file?.ram));
-  const diskMib = size("disk", text("disk", file?.disk));
+  const cpu = countOf("cpu", text("cpu", file?.cpu));
+  const memoryMib = mibOf("ram", text("ram", file?.ram));
+  const diskMib = mibOf("disk", text("disk", file?.disk));
   const image = text("image", file?.image);
   const env = pairs(flags.env, "--env");
   return {
-    ...(cpu !== undefined && { cpu: Number(cpu) }),
+    ...(cpu !== undefined && { cpu }),
     ...(memoryMib !== undefined && { memoryMib }),
     ...(diskMib !== undefined && { diskMib }),
     ...(image !== undefined && { image }),
