@@ -51,7 +51,12 @@ const SAME: readonly (readonly string[])[] = [
   ["-e", "FOO=changed", "-e", "NEW=a b", "-w", "/made/on/the way", "box:1", "sh", "-c", "pwd; echo $FOO/$NEW/$EMPTY"],
   ["box:1", "sh", "-c", "kill -9 $$; echo still there"],
   ["box:1", "sh", "-c", "sh -c 'kill -SEGV $$'; echo $?"],
-  ["box:1", "sh", "-c", "ps -o pid,args | head -2; sleep 0.1 & wait; sh -c 'sleep 0.1 & exit 0'; sleep 1; ps | grep -c 'sleep' "],
+  [
+    "box:1",
+    "sh",
+    "-c",
+    "ps -o pid,args | head -2; sleep 0.1 & wait; sh -c 'sleep 0.1 & exit 0'; sleep 1; x=$(ps); echo \"$x\" | grep -c sleep",
+  ],
   ["tool:1"],
   ["tool:1", "more", "words  with spaces", "$HOME", "*"],
   ["--entrypoint", "/bin/id", "tool:1"],
