@@ -154,19 +154,18 @@ function observe(deps: Deps, call: ServerWritableStream<unknown, Observation>): 
 }
 
 function open(deps: Deps, call: ServerDuplexStream<Buffer, Buffer>): void {
-  let stream: ReturnType<typeof openStream> | undefined;
+  type Stream = Awaited<ReturnType<typeof openStream>>;
+  let stream: Promise<Stream> | undefined;
   let over = false;
   const fail = (thrown: unknown): void => {
     over = true;
     call.emit("error", grpcError(thrown));
   };
+  /** Once it is open; one that could not be opened has said so. */
+  const then = (use: (s: Stream) => void): void => void stream?.then(use, () => {});
   call.on("data", (bytes: Buffer) => {
     try {
-      if (stream)
-        return void stream.then(
-          (s) => s.take(bytes[0] ?? 0, bytes.subarray(1)),
-          () => {},
-        );
+      if (stream) return then((s) => s.take(bytes[0] ?? 0, bytes.subarray(1)));
       admit(call);
       stream = openStream(call, bytes, deps);
       stream.catch(fail);
@@ -175,24 +174,13 @@ function open(deps: Deps, call: ServerDuplexStream<Buffer, Buffer>): void {
     }
   });
   const end = (): void => {
-    if (!over)
-      void stream?.then(
-        (s) => s.close(),
-        () => {},
-      );
+    if (!over) then((s) => s.close());
     over = true;
   };
   call
     .on("cancelled", end)
     .on("error", end)
-    .on(
-      "end",
-      () =>
-        void (stream ?? Promise.resolve()).then(
-          () => call.end(),
-          () => {},
-        ),
-    );
+    .on("end", () => (stream ? then(() => call.end()) : call.end()));
 }
 
 async function takeImage(deps: Deps, call: ServerReadableStream<Buffer, unknown>): Promise<{ again: boolean }> {

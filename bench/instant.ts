@@ -21,7 +21,6 @@ export async function benchInstant(): Promise<void> {
   const docker = await startDocker();
   try {
     await makeImage(n, "box:1", { Cmd: ["/bin/sh"] });
-    await docker.docker("load", "-i", `${n.home}/layout-box:1.tar`);
     await Bun.$`tar -C ${n.home}/root-box:1 -cf ${n.home}/box.tar .`.quiet();
     await docker.docker("import", `${n.home}/box.tar`, "box:1");
     await n.ok(n.vps("run", "--rm", "box:1", "true"));

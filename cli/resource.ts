@@ -28,12 +28,13 @@ export function inspecting(
   };
 }
 
-/** remove: resolves once it is gone. */
-export function removing(
-  kind: Exclude<Kind, "template">,
+/** remove: resolves once it is gone. nameOf: as a person knows it. */
+export function removing<T>(
+  kind: Kind,
   example: string,
   what: string,
-  remove: (client: Client, name: string) => Promise<{ name: string }>,
+  remove: (client: Client, name: string) => Promise<T>,
+  nameOf: (gone: T) => string,
 ): Command {
   return {
     name: `${kind} rm`,
@@ -41,13 +42,13 @@ export function removing(
     summary: `Remove ${what}`,
     examples: [`vps ${kind} rm ${example}`],
     args: [1, 100],
-    complete: kind,
+    ...(kind !== "template" && { complete: kind }),
     flags: { json: JSON_FLAG },
     async run({ client, args, out }) {
-      const gone: { name: string }[] = [];
+      const gone: T[] = [];
       for (const name of args) {
         gone.push(await remove(client(), name));
-        out.done(`${capital(kind)} ${gone.at(-1)!.name} is removed`);
+        out.done(`${capital(kind)} ${nameOf(gone.at(-1)!)} is removed`);
       }
       out.data(gone.length === 1 ? gone[0] : gone);
     },

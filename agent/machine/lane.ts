@@ -30,8 +30,7 @@ import { convergeMounts, mountTexts, noteUse, observedVolumes, releaseMounts } f
 import { untilReady, type StartListener } from "./ready.ts";
 import { newRecord, removeRecord, saveRecord, type Record } from "./record.ts";
 import { createSleep } from "./standby.ts";
-import { baseFile } from "./base.ts";
-import { dropMemory, keepMemory } from "./memory.ts";
+import { baseFile, dropMemory, keepMemory } from "./memory.ts";
 import { startMachine } from "./start.ts";
 import { climbDown } from "./stopping.ts";
 
@@ -80,7 +79,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   const uid = (): number => UID_BASE + record.desired.slot;
   const addresses = () => addressesOf(deps.network.network, record.desired);
   const mounts = { record, volumes: deps.volumes, folders: deps.folders, save };
-  const does = { record, deps, mounts, set, uid, addresses, runDir, endProcess, endVmm, becomeReady, settle, take, wake };
+  const does = { record, deps, mounts, set, uid, addresses, runDir, endProcess, endVmm, becomeReady, settle, take, wake, endStrays };
   const sleep = createSleep(does);
   for (const { volume, readonly } of record.places) if (volume !== null) deps.volumes.adopt(volume, id, readonly);
 
@@ -222,9 +221,13 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
 
   /** An agent that ended in the middle of a start may have left a process it had not yet noted. The start is begun anew. */
   async function forgetStart(): Promise<void> {
-    for (const p of deps.runtime.list(deps.runDir)) if (p.id === id) kill(p.process, "SIGKILL");
+    endStrays();
     await endProcess();
     set("stopped", { epoch: 0, steps: [] });
+  }
+
+  function endStrays(): void {
+    for (const p of deps.runtime.list(deps.runDir)) if (p.id === id) kill(p.process, "SIGKILL");
   }
 
   function take(started: Vm): void {

@@ -1,70 +1,96 @@
 /**
- * A machine's RAM and devices, kept with a snapshot of its disk, of the very same moment:
+ * A machine's RAM and devices in a folder, and going on from there: for standby, and kept with a snapshot of its disk, of
+ * the very same moment.
  *
+ *   machines/ID/base                              what its RAM is the difference to: a template's, or its own whole RAM of before
  *   machines/ID/memory-SNAPSHOT/{devices,pages}   and base, where pages are the difference to it
  *   machines/ID/memory-SNAPSHOT/shape             what it takes to go on from it, as one word
  *
  * Files of saved memory are never written to again, so what two need is one file with two links.
  */
-import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { HyperlaneError } from "#contract/errors.ts";
 import { F } from "#contract/wire/frames.ts";
 import type { Channel } from "#agent/guest/channel.ts";
+import { bytesIn, makeFolder } from "#agent/host/files.ts";
 import type { Templates } from "#agent/templates/templates.ts";
 import type { Origin, Vm } from "#runtimes/runtime.ts";
-import { baseFile } from "./base.ts";
 import type { Record } from "./record.ts";
 
 const ASK_MS = 10_000;
 
 type Deps = { recordsDir: string; templates: Templates };
+type Running = { vm: Vm; channel: Channel };
 
-/** work: keeps the disk; the bytes that takes. vm: null: it sleeps. Bytes of both. */
+/** As long as a machine runs or sleeps, it must be there. */
+export function baseFile(recordsDir: string, id: string): string {
+  return `${recordsDir}/${id}/base`;
+}
+
+export function asleepDir(recordsDir: string, id: string): string {
+  return `${recordsDir}/${id}/asleep`;
+}
+
+/** Stops it where it stands. What it has written is then in its disk as well. */
+export async function writeMemory({ vm, channel }: Running, { phase, desired }: Record, dir: string): Promise<void> {
+  // A paused one answers nobody; its disk is as it would be after a crash, and its memory has the rest.
+  for (const on of phase === "running" ? [1, 0] : []) await channel.ask(F.FREEZE, Buffer.from([on]), ASK_MS);
+  await vm.save({ devices: `${dir}/devices`, pages: `${dir}/pages`, whole: null }, desired.spec.memoryMib);
+}
+
+/** base: what the pages there are the difference to; or they themselves. */
+export async function originIn(
+  { templates }: Pick<Deps, "templates">,
+  dir: string,
+  base: string,
+  memoryMib: number,
+): Promise<Omit<Origin, "paused">> {
+  const pages = `${dir}/pages`;
+  return {
+    memory: await templates.memoryOf(base, memoryMib),
+    devices: `${dir}/devices`,
+    own: base !== pages && existsSync(pages) ? pages : null,
+  };
+}
+
+/** work: keeps the disk; the bytes that takes. running: null: it sleeps. Bytes of both. */
 export async function keepMemory(
-  { recordsDir, templates }: Deps,
+  deps: Deps,
   record: Record,
   snapshot: string,
-  running: { vm: Vm; channel: Channel } | null,
+  running: Running | null,
   work: () => Promise<number>,
 ): Promise<number> {
-  const { id, spec } = record.desired;
+  const { recordsDir } = deps;
+  const { id } = record.desired;
   if (!running && record.phase !== "standby") throw new HyperlaneError("STATE", "It does not run, so there is no memory to keep.");
-  const dir = memoryDir(recordsDir, id, snapshot);
-  rmSync(`${dir}.new`, { recursive: true, force: true });
-  mkdirSync(`${dir}.new`, { mode: 0o700 });
+  const asleep = asleepDir(recordsDir, id);
   try {
-    if (running) {
-      // A paused one answers nobody; its disk is as it would be after a crash, and its memory has the rest.
-      for (const on of record.phase === "running" ? [1, 0] : []) await running.channel.ask(F.FREEZE, Buffer.from([on]), ASK_MS);
-      await running.vm.save({ devices: `${dir}.new/devices`, pages: `${dir}.new/pages`, whole: null }, spec.memoryMib);
-    } else
-      for (const file of readdirSync(`${recordsDir}/${id}/asleep`)) linkSync(`${recordsDir}/${id}/asleep/${file}`, `${dir}.new/${file}`);
-    const base = baseFile(recordsDir, id);
-    if (existsSync(base)) linkSync(base, `${dir}.new/base`);
-    writeFileSync(`${dir}.new/shape`, templates.keyFor({ cpu: spec.cpu, memoryMib: spec.memoryMib, system: null }));
-    const bytes = await work();
-    rmSync(dir, { recursive: true, force: true });
-    renameSync(`${dir}.new`, dir);
-    return bytes + readdirSync(dir).reduce((sum, file) => sum + statSync(`${dir}/${file}`).blocks * 512, 0);
+    return await makeFolder(memoryDir(recordsDir, id, snapshot), 0o700, async (next) => {
+      if (running) await writeMemory(running, record, next);
+      else for (const file of readdirSync(asleep)) linkSync(`${asleep}/${file}`, `${next}/${file}`);
+      const base = baseFile(recordsDir, id);
+      if (existsSync(base)) linkSync(base, `${next}/base`);
+      writeFileSync(`${next}/shape`, shapeOf(deps, record));
+      return (await work()) + bytesIn(next);
+    });
   } finally {
-    rmSync(`${dir}.new`, { recursive: true, force: true });
     if (running && record.phase === "running") await running.vm.resume();
   }
 }
 
 /** null: that snapshot keeps no memory, or the machine or its node is another by now, so that it boots from the disk. */
-export async function keptMemory(
-  { recordsDir, templates }: Deps,
-  { desired: { id, spec } }: Record,
-  snapshot: string,
-): Promise<{ origin: Origin; base: string } | null> {
-  const dir = memoryDir(recordsDir, id, snapshot);
-  const shape = templates.keyFor({ cpu: spec.cpu, memoryMib: spec.memoryMib, system: null });
-  if (!existsSync(`${dir}/shape`) || readFileSync(`${dir}/shape`, "utf8") !== shape) return null;
-  const [own, based] = [existsSync(`${dir}/pages`), existsSync(`${dir}/base`)];
-  const base = based ? `${dir}/base` : `${dir}/pages`;
-  const memory = await templates.memoryOf(base, spec.memoryMib);
-  return { origin: { memory, devices: `${dir}/devices`, own: based && own ? `${dir}/pages` : null, paused: false }, base };
+export async function keptMemory(deps: Deps, record: Record, snapshot: string): Promise<{ origin: Origin; base: string } | null> {
+  const { id, spec } = record.desired;
+  const dir = memoryDir(deps.recordsDir, id, snapshot);
+  if (!existsSync(`${dir}/shape`) || readFileSync(`${dir}/shape`, "utf8") !== shapeOf(deps, record)) return null;
+  const base = existsSync(`${dir}/base`) ? `${dir}/base` : `${dir}/pages`;
+  return { origin: { ...(await originIn(deps, dir, base, spec.memoryMib)), paused: false }, base };
+}
+
+/** Of what a machine's memory can go on in. */
+function shapeOf({ templates }: Deps, { desired: { spec } }: Record): string {
+  return templates.keyFor({ cpu: spec.cpu, memoryMib: spec.memoryMib, system: null });
 }
 
 export function dropMemory({ recordsDir, templates }: Deps, id: string, snapshot: string): void {

@@ -3,21 +3,21 @@
  * included. The record decides which of the two it is: until it says "standby" the process is the machine, from then on
  * the files are, and once it says "starting" again the process is. So there is never none, and never both.
  *
- *   machines/ID/base               what its RAM is the difference to: a template's, or its own whole RAM of before
- *   machines/ID/asleep/{devices,pages}
+ *   machines/ID/asleep/{devices,pages}   as memory.ts writes them
  */
-import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { existsSync, renameSync, rmSync } from "node:fs";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { F } from "#contract/wire/frames.ts";
 import type { Channel } from "#agent/guest/channel.ts";
-import { cpuMs, kill } from "#agent/host/process.ts";
+import { makeFolder } from "#agent/host/files.ts";
+import { cpuMs } from "#agent/host/process.ts";
 import { watchDoor, type Doorbell } from "#agent/network/doorbell.ts";
 import type { Addresses } from "#agent/network/plan.ts";
 import type { Vm } from "#runtimes/runtime.ts";
 import type { LaneDeps } from "./lane.ts";
+import { asleepDir, baseFile, originIn, writeMemory } from "./memory.ts";
 import type { Record } from "./record.ts";
 import { vmSpec } from "./spec.ts";
-import { baseFile } from "./base.ts";
 
 const ASK_MS = 10_000;
 const AWAKE_MS = 30_000;
@@ -33,6 +33,8 @@ export type Sleeper = {
   runDir(): string;
   /** Has the lane look again. */
   wake(): void;
+  /** Ends whatever runs as this machine and is not noted. */
+  endStrays(): void;
   /** Ends the process, and leaves what the machine has on the node. */
   endVmm(): Promise<void>;
   take(vm: Vm): void;
@@ -87,7 +89,8 @@ export function createSleep(s: Sleeper) {
     }
     const due = record.wakeAt !== null && Date.now() >= record.wakeAt;
     if (!rung && !due && power === "running" && epoch === record.epoch && !isWished("awake")) {
-      door ??= await holdDoor(s, ring);
+      if (!door) await ensureTap(s);
+      door ??= watchDoor(s.addresses(), ring);
       clearTimeout(timer);
       if (record.wakeAt !== null) timer = setTimeout(s.wake, Math.min(record.wakeAt - Date.now(), 2 ** 31 - 1));
       return true;
@@ -188,18 +191,10 @@ async function whyAwake(record: Record, channel: Channel, sessions: number, wish
 /** Throws where it stays awake. */
 async function fallAsleep(s: Sleeper, vm: Vm, channel: Channel, more: Partial<Record>): Promise<void> {
   const { record, deps } = s;
-  const { id, spec } = record.desired;
-  const [asleep, next] = [asleepDir(deps.recordsDir, id), `${asleepDir(deps.recordsDir, id)}.new`];
-  rmSync(next, { recursive: true, force: true });
-  mkdirSync(next, { recursive: true, mode: 0o700 });
+  const { id } = record.desired;
   try {
-    // What it has written is then in its disk, for snapshots of it are taken in standby too.
-    for (const on of [1, 0]) await channel.ask(F.FREEZE, Buffer.from([on]), ASK_MS);
-    await vm.save({ devices: `${next}/devices`, pages: `${next}/pages`, whole: null }, spec.memoryMib);
-    rmSync(asleep, { recursive: true, force: true });
-    renameSync(next, asleep);
+    await makeFolder(asleepDir(deps.recordsDir, id), 0o700, (next) => writeMemory({ vm, channel }, record, next));
   } catch (thrown) {
-    rmSync(next, { recursive: true, force: true });
     await vm.resume();
     throw thrown;
   }
@@ -208,11 +203,10 @@ async function fallAsleep(s: Sleeper, vm: Vm, channel: Channel, more: Partial<Re
   deps.changed(id);
 }
 
-/** Holds its door. The TAP is gone where the host has restarted. */
-async function holdDoor(s: Sleeper, ring: () => void): Promise<Doorbell> {
-  const { id } = s.record.desired;
-  if (!s.deps.network.attached().includes(id)) await s.deps.network.attach(id, s.uid());
-  return watchDoor(s.addresses(), ring);
+/** Gone where the host has restarted. */
+async function ensureTap({ record, deps, uid }: Sleeper): Promise<void> {
+  const { id } = record.desired;
+  if (!deps.network.has(id)) await deps.network.attach(id, uid());
 }
 
 async function wakeUp(s: Sleeper, door: Doorbell | undefined, signal: AbortSignal): Promise<void> {
@@ -220,15 +214,13 @@ async function wakeUp(s: Sleeper, door: Doorbell | undefined, signal: AbortSigna
   const { id, spec, rootfs } = record.desired;
   const [asleep, base] = [asleepDir(deps.recordsDir, id), baseFile(deps.recordsDir, id)];
   // One that an agent had started before it was killed has not run yet.
-  for (const p of deps.runtime.list(deps.runDir)) if (p.id === id) kill(p.process, "SIGKILL");
+  s.endStrays();
   if (!existsSync(base)) renameSync(`${asleep}/pages`, base);
-  const own = existsSync(`${asleep}/pages`) ? `${asleep}/pages` : null;
   const image = deps.images.find(rootfs);
   if (image === null) throw new HyperlaneError("NOT_FOUND", "Its image is no longer on this node.");
-  if (!deps.network.attached().includes(id)) await deps.network.attach(id, s.uid());
+  await ensureTap(s);
   const volumes = record.places.map(({ volume, readonly }) => ({ file: volume === null ? null : deps.volumes.lent(volume, id), readonly }));
-  const memory = await deps.templates.memoryOf(base, spec.memoryMib);
-  const from = { memory, devices: `${asleep}/devices`, own, paused: true };
+  const from = { ...(await originIn(deps, asleep, base, spec.memoryMib)), paused: true };
   const ready = { image, disk: deps.storage.diskPath(id), volumes, folders: [], runDir: s.runDir(), uid: s.uid(), from };
   const vm = await deps.runtime.start(vmSpec(record, deps, s.addresses(), ready), signal);
   s.take(vm);
@@ -242,8 +234,4 @@ async function wakeUp(s: Sleeper, door: Doorbell | undefined, signal: AbortSigna
 /** What it was before it slept is given up: it starts anew. */
 export function forgetSleep(recordsDir: string, id: string): void {
   for (const dir of [asleepDir(recordsDir, id), `${asleepDir(recordsDir, id)}.new`]) rmSync(dir, { recursive: true, force: true });
-}
-
-function asleepDir(recordsDir: string, id: string): string {
-  return `${recordsDir}/${id}/asleep`;
 }

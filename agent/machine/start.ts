@@ -12,8 +12,7 @@ import type { LaneDeps } from "./lane.ts";
 import { logSizes } from "./logs.ts";
 import { lendMounts, PLACES } from "./mounts.ts";
 import type { Record } from "./record.ts";
-import { baseFile } from "./base.ts";
-import { keptMemory } from "./memory.ts";
+import { baseFile, keptMemory } from "./memory.ts";
 import { forgetSleep } from "./standby.ts";
 import { vmSpec } from "./spec.ts";
 

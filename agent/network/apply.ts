@@ -39,14 +39,14 @@ export async function openNetwork(network: NodeNetwork) {
     async attach(id: string, uid: number): Promise<void> {
       const tap = tapName(id);
       const lines = [
-        ...(existsSync(`/sys/class/net/${tap}`) ? [`link delete ${tap}`] : []),
+        ...(isThere(id) ? [`link delete ${tap}`] : []),
         `tuntap add dev ${tap} mode tap user ${uid}`,
         `link set dev ${tap} master ${network.bridge} alias "hyperlane ${id}" up`,
       ];
       await run(["ip", "-batch", "-"], { input: `${lines.join("\n")}\n` });
     },
     async detach(id: string): Promise<void> {
-      if (existsSync(`/sys/class/net/${tapName(id)}`)) await run(["ip", "link", "delete", tapName(id)]);
+      if (isThere(id)) await run(["ip", "link", "delete", tapName(id)]);
     },
     /** Bytes to and from a machine; what its TAP receives, the machine has sent. */
     traffic(id: string): { networkInBytes: number; networkOutBytes: number } {
@@ -56,6 +56,7 @@ export async function openNetwork(network: NodeNetwork) {
       };
       return { networkInBytes: count("tx_bytes"), networkOutBytes: count("rx_bytes") };
     },
+    has: isThere,
     /** Ids of machines that have a TAP. */
     attached: (): string[] =>
       readdirSync("/sys/class/net")
@@ -73,6 +74,10 @@ export async function openNetwork(network: NodeNetwork) {
       return waiting;
     },
   };
+}
+
+function isThere(id: string): boolean {
+  return existsSync(`/sys/class/net/${tapName(id)}`);
 }
 
 /** Takes away all that a node's network is made of. */

@@ -6,11 +6,11 @@
  *
  * They are made in the background, one at a time, once somebody wanted one; whoever is first boots as ever.
  */
-import { closeSync, existsSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync } from "node:fs";
+import { closeSync, existsSync, linkSync, mkdirSync, readdirSync, rmSync, statSync, utimesSync } from "node:fs";
 import { z } from "zod";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { TemplateShape, type TemplateStatus } from "#contract/resources/template.ts";
-import { readOrNothing, writeFileDurably } from "#agent/host/files.ts";
+import { bytesIn, makeFolder, readOrNothing, writeFileDurably } from "#agent/host/files.ts";
 import { shareMemory } from "#agent/host/memory.ts";
 import type { Origin } from "#runtimes/runtime.ts";
 import { buildTemplate, type BuildDeps } from "./build.ts";
@@ -37,7 +37,6 @@ type Deps = Omit<BuildDeps, "places"> & {
   dir: string;
   ground: Ground;
   image(rootfs: string): string | null;
-
   log(line: string): void;
 };
 
@@ -47,7 +46,8 @@ export function openTemplates(deps: Deps) {
   const path = (key: string): string => `${dir}/${key}`;
   const read = (key: string) => Kept.safeParse(readOrNothing(`${path(key)}/template.json`)).data;
   const keys = (): string[] => readdirSync(dir).filter((k) => existsSync(`${path(k)}/template.json`));
-  for (const name of readdirSync(dir)) if (!keys().includes(name)) rmSync(path(name), { recursive: true, force: true });
+  const whole = keys();
+  for (const name of readdirSync(dir)) if (!whole.includes(name)) rmSync(path(name), { recursive: true, force: true });
   /** Memory that machines map, by the file it was read from. */
   const memories = new Map<number, Promise<number>>();
   const listeners = new Set<() => void>();
@@ -140,23 +140,15 @@ export function openTemplates(deps: Deps) {
   }
 
   async function build(key: string, shape: Shape): Promise<void> {
-    const next = `${path(key)}.new`;
-    rmSync(next, { recursive: true, force: true });
-    mkdirSync(next, { mode: 0o711 });
     const { system } = shape;
-    try {
-      const from = system && (await load({ ...shape, system: null }));
-      const image = system && deps.image(system.rootfs);
-      if (system && !image) throw new HyperlaneError("NOT_FOUND", "Its image is not on this node.");
+    const from = system && (await load({ ...shape, system: null }));
+    const image = system && deps.image(system.rootfs);
+    if (system && !image) throw new HyperlaneError("NOT_FOUND", "Its image is not on this node.");
+    await makeFolder(path(key), 0o711, async (next) => {
       await buildTemplate({ ...deps, places: ground.places }, shape, next, { image, from }, ending.signal);
-      const bytes = readdirSync(next).reduce((sum, name) => sum + statSync(`${next}/${name}`).blocks * 512, 0);
-      const kept: z.infer<typeof Kept> = { shape, createdAt: Date.now(), bytes };
+      const kept: z.infer<typeof Kept> = { shape, createdAt: Date.now(), bytes: bytesIn(next) };
       writeFileDurably(`${next}/template.json`, JSON.stringify(kept));
-      rmSync(path(key), { recursive: true, force: true });
-      renameSync(next, path(key));
-    } finally {
-      rmSync(next, { recursive: true, force: true });
-    }
+    });
   }
 
   /** Asks for one to be made. */
@@ -173,7 +165,7 @@ export function openTemplates(deps: Deps) {
   }
 
   return {
-    /** The best to go on from: of the image's whole system, where the disk is still to be made; of a kernel; or none yet. What is missing is made. */
+    /** The best to go on from: of the image's whole system, where the disk is still to be made; of a kernel; or none yet. */
     async find(shape: Shape, newDisk: boolean): Promise<Template | null> {
       const blank: Shape = { ...shape, system: null };
       const shapes = shape.system && newDisk ? [shape, blank] : [blank];

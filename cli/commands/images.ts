@@ -124,8 +124,12 @@ export const imageTag: Command = {
   },
 };
 
-export const imageRm = removing("image", "my-api:v3", "images that no machine uses", (client, image) =>
-  client.removeImage({ params: { image } }),
+export const imageRm = removing(
+  "image",
+  "my-api:v3",
+  "images that no machine uses",
+  (client, image) => client.removeImage({ params: { image } }),
+  (gone) => gone.name,
 );
 
 export const imagePrune = pruning(

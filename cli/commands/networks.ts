@@ -37,8 +37,12 @@ export const networkList: Command = {
 
 export const networkInspect = inspecting("network", "back", (client, network) => client.getNetwork({ params: { network } }));
 
-export const networkRm = removing("network", "back", "networks that no machine is in", (client, network) =>
-  client.removeNetwork({ params: { network } }),
+export const networkRm = removing(
+  "network",
+  "back",
+  "networks that no machine is in",
+  (client, network) => client.removeNetwork({ params: { network } }),
+  (gone) => gone.name,
 );
 
 export const networkPrune = pruning("network", "network that no machine is in", (client) => client.pruneNetworks({ body: {} }));

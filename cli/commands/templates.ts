@@ -1,7 +1,7 @@
 import { formatMib } from "#contract/size.ts";
 import { countOf, mibOf } from "#cli/amounts.ts";
 import { JSON_FLAG, type Command } from "#cli/command.ts";
-import { pruning } from "#cli/resource.ts";
+import { pruning, removing } from "#cli/resource.ts";
 import { age } from "./machines.ts";
 
 const KEY_SHOWN = 12;
@@ -64,21 +64,13 @@ export const templateList: Command = {
   },
 };
 
-export const templateRm: Command = {
-  name: "template rm",
-  usage: "vps template rm TEMPLATE...",
-  summary: "Remove templates; machines made from them go on",
-  examples: ["vps template rm 3c433ac52b27"],
-  args: [1, 100],
-  flags: { json: JSON_FLAG },
-  async run({ client, args, out }) {
-    for (const template of args) {
-      const gone = await client().removeTemplate({ params: { template } });
-      out.done(`Template ${gone.key.slice(0, KEY_SHOWN)} is removed`);
-      out.data(gone);
-    }
-  },
-};
+export const templateRm = removing(
+  "template",
+  "3c433ac52b27",
+  "templates; machines made from them go on",
+  (client, template) => client.removeTemplate({ params: { template } }),
+  ({ key }) => key.slice(0, KEY_SHOWN),
+);
 
 export const templatePrune = pruning(
   "template",

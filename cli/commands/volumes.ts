@@ -85,6 +85,7 @@ export const volumeRm = removing(
     await untilVolume(client, volume.id, (v) => v === undefined);
     return volume;
   },
+  (gone) => gone.name,
 );
 
 export const volumePrune = pruning(
