@@ -6,7 +6,7 @@ import { enterCgroup } from "#agent/host/cgroup.ts";
 import { readJson, writeFileDurably } from "#agent/host/files.ts";
 import { restoreMemory, saveMemory } from "#agent/host/memory.ts";
 import { cpuModel, probeAccelerator, tscKhz, type Accelerator } from "#agent/host/probe.ts";
-import { bootId, end, findByArgument, identify, isAlive } from "#agent/host/process.ts";
+import { bootId, end, findByFolder, identify, isAlive } from "#agent/host/process.ts";
 import { run, spawnDetached } from "#agent/host/run.ts";
 import { PLACES } from "#agent/machine/mounts.ts";
 import type { Ground } from "#agent/templates/shape.ts";
@@ -53,14 +53,14 @@ async function groundOf(runtime: Runtime, kernel: Kernel, accelerator: "kvm" | "
 /** QEMU, with this host's doors. */
 function openRuntime(node: string): Runtime {
   return createQemu({
-    spawn: (argv, output, descriptors) => spawnDetached(argv, output, { descriptors }),
+    spawn: (argv, cwd, output, descriptors) => spawnDetached(argv, output, { cwd, descriptors }),
     run,
     saveMemory,
     restoreMemory,
     identify,
     isAlive,
     kill: end,
-    findByArgument,
+    findByFolder,
     confine: (id, pid, limits) => enterCgroup(`${node}.${id}`, pid, limits),
     tail: (path) => (existsSync(path) ? readFileSync(path, "utf8").trim().split("\n").slice(-3).join("; ") : ""),
   });

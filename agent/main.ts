@@ -17,6 +17,7 @@ import { gateway4, gateway6 } from "#agent/network/plan.ts";
 import { unmountBelow } from "#agent/storage/import.ts";
 import { openStorage, type Storage } from "#agent/storage/storage.ts";
 import { openVolumes } from "#agent/storage/volumes.ts";
+import { openSpares, type Spares } from "#agent/templates/spares.ts";
 import { openTemplates, type Templates } from "#agent/templates/templates.ts";
 import type { Runtime } from "#runtimes/runtime.ts";
 import { openGround } from "./ground.ts";
@@ -84,6 +85,18 @@ export async function runAgent(
   log(`Machines run on ${found.accelerator}: ${found.reason}.`);
   const { runDir } = paths;
   const templates = openTemplates({ ...stand, ground, dir: `${dir}/templates`, runDir, network, image: images.find, log });
+  const spares = openSpares({
+    ...stand,
+    dir: `${dir}/templates`,
+    places: ground.places,
+    runDir,
+    network,
+    templates,
+    image: images.find,
+    roomMib: () => hostSize().memoryMib - lanes.promisedMib(),
+    uids: () => lanes.uids(),
+    log,
+  });
   const volumes = openVolumes({
     recordsDir: `${dir}/volumes`,
     storage,
@@ -101,19 +114,21 @@ export async function runAgent(
     folders: openFolders(config.folders, `/run/hyperlane/${config.node}-folders`),
     network,
     templates,
+    spares,
     bootTimeoutMs: BOOT_TIMEOUT_MS,
     log,
   });
   await lanes.recover();
   const upstream = config.dnsServer === null ? hostServers : () => [config.dnsServer!];
   const resolver = await startResolver([gateway4(network.network), gateway6(network.network)], lanes.names, upstream);
-  const status = statusOf(version, config, found, storage, stand.runtime, images, templates);
+  const status = statusOf(version, config, found, storage, stand.runtime, images, templates, spares);
   const { node, tls } = config;
   const doors = { node, tls, lanes, volumes, images, templates, status, logsDir: paths.logsDir, workDir: `${dir}/work`, log };
   const server = await startAgentServer(doors, config.address);
   const housekeeping = setInterval(() => {
     trimLogs(paths.logsDir, LOG_MAX_BYTES);
     templates.prune(images.list().map((i) => i.rootfs));
+    spares.wake();
   }, HOUSEKEEPING_MS);
   log(`The agent of ${config.node} listens on ${config.address}.`);
   return {
@@ -122,6 +137,7 @@ export async function runAgent(
       server.close();
       resolver.close();
       lanes.detach();
+      await spares.close();
       await templates.close();
     },
   };
@@ -142,6 +158,7 @@ function statusOf(
   runtime: Runtime,
   images: Images,
   templates: Templates,
+  spares: Spares,
 ): () => NodeStatus {
   const size = hostSize();
   const boot = bootId();
@@ -157,7 +174,7 @@ function statusOf(
     runtimes: [runtime.name],
     images: images.list(),
     folders,
-    templates: templates.list(),
+    templates: templates.list().map((t) => ({ ...t, spares: spares.count(t.key) })),
   });
 }
 

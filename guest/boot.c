@@ -12,6 +12,7 @@ const char *run_dir = "/dev/hyperlane";
 
 static void fail(const char *what, const char *name, i64 error) {
     say(what, name, error);
+    if (rehearsing) S1(exit_group, 1);
     sleep_ms(50); /* the console's last line leaves through a queue */
     power_off();
 }
@@ -19,6 +20,7 @@ static void fail(const char *what, const char *name, i64 error) {
 void power_off(void) {
     volumes_release();
     S0(sync);
+    if (rehearsing) S1(exit_group, 0);
     S4(reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_POWER_OFF, 0);
     for (;;) sleep_ms(1000);
 }
@@ -68,6 +70,16 @@ void boot_kernel(void) {
 #define DRIVER "/sys/bus/virtio/drivers/virtio_blk/"
 static char disks[24][16]; /* by their letter: what the bus calls them */
 
+void disks_idle(void) {
+    char disk[] = "/dev/vda";
+    for (int ms = 0; disk[7] <= 'b' && ms < 2000;) {
+        int fd = open_file(disk, O_RDONLY | O_EXCL, 0);
+        S1(close, fd);
+        if (fd == -EBUSY) ms++, sleep_ms(1);
+        else disk[7]++;
+    }
+}
+
 void disks_release(void) {
     for (u32 i = 0; i < countof(disks); i++) {
         char path[] = "/sys/block/vd?/device", target[64];
@@ -77,6 +89,7 @@ void disks_release(void) {
         target[n] = 0;
         char *name = target + n;
         while (name > target && name[-1] != '/') name--;
+        disks[i][0] = 0;
         append(disks[i], sizeof disks[i], name);
     }
     for (u32 i = 0; i < countof(disks); i++)

@@ -26,7 +26,7 @@
  *    6 RESIZE  rows:u16 cols:u16
  *    7 CONFIG  records, see config.c
  *    8 STOP    mode:u8 (0 power off, 1 reboot) signal:u8 seconds:u16, both for a workload
- *    9 FREEZE  mode:u8 (1 freeze the writable layer, 0 thaw, 2 all stands still until the next CONFIG, see still.c)
+ *    9 FREEZE  mode:u8 (1 freeze the writable layer, 0 thaw, 2 all stands still until the next CONFIG, 3 rehearse, see still.c)
  *   10 STATS   nothing, or one byte: 1 its processes, 2 its open connections
  *   11 READ    path: send it as a tar stream
  *   12 WRITE   path NUL: unpack a tar stream there; "owners" NUL after it: keep its owners

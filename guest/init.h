@@ -19,6 +19,7 @@
 void boot_kernel(void);             /* what is the same in every machine */
 void boot_root(int system, int folders); /* initramfs -> the machine's root; reports and powers off on failure */
 void disks_release(void);           /* so that others may be found in their place */
+void disks_idle(void);              /* waits until nothing is mounted from them */
 void disks_take(char last);         /* /dev/vda to /dev/vdLAST, if they were let go of */
 void boot_workload(void);           /* what a workload finds beside its image: /dev, /etc/hosts and the like */
 void power_off(void);
@@ -32,6 +33,7 @@ void volumes_release(void);
 void make_directories(char *path);  /* cuts the text at each slash, and mends it */
 /* net.c */
 i64 net_up(const u8 *mac);
+void net_down(void);
 i64 net_address4(const u8 *);
 i64 net_gateway4(const u8 *);
 i64 net_address6(const u8 *);
@@ -40,6 +42,9 @@ i64 net_gateway6(const u8 *);
 i64 configure(u8 *records, u32 length);
 /* still.c: what is saved as a template */
 i64 hold_still(void);
+i64 rehearse(struct frame *f);      /* returns twice, like fork: */
+#define REHEARSAL "/proc/self/exe"  /* run as a workload by this name, we only say that we were */
+extern int rehearsing;              /* we are the child that only pretends */
 void go_on(void);
 /* stream.c */
 struct stream;

@@ -105,6 +105,7 @@ void hand_over(char *init) {
 
 __attribute__((used)) void start(char **argv) {
     own_name = argv[0];
+    if (streq(own_name, REHEARSAL)) S1(exit_group, write_all(1, "\n", 1));
     boot_kernel();
     serve();
 }

@@ -13,12 +13,12 @@ static int set4(int fd, int what, const u8 *address) {
     return S3(ioctl, fd, what, &r);
 }
 
-static int up(int fd, const char *name) {
+static int set_up(int fd, const char *name, int on) {
     struct request r = {0};
     append(r.name, sizeof r.name, name);
     i64 e = S3(ioctl, fd, SIOCGIFFLAGS, &r);
     if (e < 0) return e;
-    r.flags |= IFF_UP;
+    r.flags = (r.flags & ~IFF_UP) | on;
     return S3(ioctl, fd, SIOCSIFFLAGS, &r);
 }
 
@@ -32,15 +32,23 @@ static i64 set_mac(int fd, const u8 *mac) {
     return S3(ioctl, fd, SIOCSIFHWADDR, &r);
 }
 
+/* Its IPv6 addresses and all routes go with it. */
+void net_down(void) {
+    int fd = S3(socket, AF_INET, SOCK_DGRAM_, 0);
+    set_up(fd, "eth0", 0);
+    set4(fd, SIOCSIFADDR, (u8[4]){0});
+    S1(close, fd);
+}
+
 /* Loopback and eth0 up. Addresses are unique by construction, so duplicate detection would only cost a second. */
 i64 net_up(const u8 *mac) {
     put_text("/proc/sys/net/ipv6/conf/eth0/accept_dad", "0");
     put_text("/proc/sys/net/ipv6/conf/eth0/accept_ra", "0");
     int fd = S3(socket, AF_INET, SOCK_DGRAM_, 0);
     if (fd < 0) return fd;
-    up(fd, "lo");
+    set_up(fd, "lo", IFF_UP);
     i64 e = set_mac(fd, mac);
-    if (e >= 0) e = up(fd, "eth0");
+    if (e >= 0) e = set_up(fd, "eth0", IFF_UP);
     S1(close, fd);
     return e;
 }

@@ -4,10 +4,12 @@
  * are made from the template run nothing before the kernel's random generator has been given entropy of their own
  * (config.c), and what the image's system has drawn from it, its ids, is drawn anew. */
 #include "init.h"
+#include "channel.h"
 
 #define CGROUPS "/sys/fs/cgroup/"
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 static int still;
+int rehearsing;
 
 static i64 frozen_file(char *path, u32 cap, const char *group, const char *name) {
     path[0] = 0;
@@ -78,6 +80,29 @@ static void renew_journal(void) {
     S1(close, fd);
     for (char *p = text; *p >= '0' && *p <= '9'; p++) pid = pid * 10 + *p - '0';
     if (pid) S2(kill, pid, SIGTERM);
+}
+
+/* Under emulation a path through the kernel is slow the first time it is met in a VMM, and fast from then on. So a child
+ * of ours, with mounts of its own, becomes some machine, root, network and workload, and comes to its end (power_off);
+ * then no trace is left but in the emulator's memory. payload: 3, then length:u32 of CONFIG's records, those, and RUN's payload. */
+i64 rehearse(struct frame *f) {
+    u32 length = f->length > 5 ? get32(f->payload + 1) : ~0u;
+    if (!still || has_root || length > f->length - 5) return -EINVAL;
+    int status = 0;
+    i64 pid = S5(clone, SIGCHLD | CLONE_NEWNS | CLONE_NEWUTS, 0, 0, 0, 0);
+    if (pid == 0) {
+        struct frame config = {length, 1, F_CONFIG, f->payload + 5}, run = {f->length - 5 - length, 2, F_RUN, f->payload + 5 + length};
+        rehearsing = 1;
+        channel_fd = -1;
+        streams_request(&config);
+        streams_request(&run);
+        return 0;
+    }
+    S4(wait4, pid, &status, 0, NULL);
+    net_down();
+    disks_idle();
+    disks_release();
+    return pid < 0 ? pid : status ? -EIO : 0;
 }
 
 void go_on(void) {

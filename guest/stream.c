@@ -237,6 +237,7 @@ void streams_request(struct frame *f) {
     case F_STATS: return !f->length ? stats(f->stream) : f->payload[0] == 2 ? connections(f->stream) : processes(f->stream);
     case F_FREEZE:
         if (f->length && f->payload[0] == 2) return answer(f->stream, hold_still(), "cannot stand still");
+        if (f->length && f->payload[0] == 3) return answer(f->stream, rehearse(f), "cannot rehearse");
         return answer(f->stream, freeze(f->length && f->payload[0]), "cannot freeze the writable layer");
     case F_STOP:
         answer(f->stream, 0, "");

@@ -36,21 +36,26 @@ export type VmSpec = {
 };
 
 /**
- * memory: an open file of the RAM's size, which is mapped copy-on-write. devices, own: files that Vm.save wrote; own lies over
+ * memory: opens a file of the RAM's size, which is mapped copy-on-write; whose it stays. devices, own: files that Vm.save wrote; own lies over
  * the memory. paused: it stands still until it is resumed.
  */
-export type Origin = { memory: number; devices: string; own: string | null; paused: boolean };
+export type Origin = { memory(): Promise<number>; devices: string; own: string | null; paused: boolean };
 
 /** internal-error: the hypervisor cannot go on. off: the guest has powered itself off, its VMM waits to be ended. */
 export type VmState = "running" | "paused" | "off" | "internal-error" | "gone";
 
-/** One started machine. It outlives the agent: `attach` finds it again. */
+/** One started machine, found again by the folder that it works in. It outlives the agent: `attach` finds it again. */
 export type Vm = {
   readonly process: ProcessId;
   state(): Promise<VmState>;
   pause(): Promise<void>;
   resume(): Promise<void>;
   powerButton(): Promise<void>;
+  /**
+   * One that was made before anybody knew what for becomes this machine: its sockets, logs, limits, and what its disks
+   * hold. It was made with the same size and user, its TAP is called as the machine's by now, and it stood still; it runs on.
+   */
+  become(spec: VmSpec): Promise<void>;
   /** Puts a volume to write to in a place for one while the guest runs. */
   insertVolume(place: number, file: string): Promise<void>;
   removeVolume(place: number, readonly: boolean): Promise<void>;
@@ -76,6 +81,6 @@ export type Runtime = {
   start(spec: VmSpec, signal: AbortSignal): Promise<Vm>;
   /** undefined: that process is gone. */
   attach(process: ProcessId, runDir: string): Promise<Vm | undefined>;
-  /** Machines that have a process with its sockets below runRoot: this node's, not those of another agent on the host. */
+  /** Machines that have a process which works in a folder below runRoot: this node's, not those of another agent on the host. */
   list(runRoot: string): { id: string; process: ProcessId }[];
 };

@@ -7,7 +7,7 @@ import { addressesOf, gateway4, gateway6, prefixLength4, type NodeNetwork } from
 
 /** mounts: as guest/volume.c reads them. */
 export function guestConfig(desired: Desired, identity: Identity, network: NodeNetwork, mounts: string[]): Buffer {
-  const { address4, address6, mac } = addressesOf(network, desired);
+  const { address4, address6 } = addressesOf(network, desired);
   const hostname = desired.spec.hostname ?? desired.name;
   const resolvConf = `nameserver ${gateway4(network)}\nnameserver ${gateway6(network)}\nsearch ${ZONE}\n`;
   const hosts = `127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n${address4}\t${hostname}\n${address6}\t${hostname}\n`;
@@ -15,15 +15,7 @@ export function guestConfig(desired: Desired, identity: Identity, network: NodeN
   const system = workload.kind === "system";
   return encodeConfig({
     root: { init: system ? workload.init : null, folders: desired.mounts.some((m) => m.folder !== null) },
-    network: {
-      mac,
-      address6,
-      prefix6: 64,
-      gateway6: gateway6(network),
-      address4,
-      prefix4: prefixLength4(network),
-      gateway4: gateway4(network),
-    },
+    network: guestNetwork(network, desired),
     hostname,
     resolvConf: system ? resolvConf : null,
     ...now(),
@@ -37,6 +29,38 @@ export function guestConfig(desired: Desired, identity: Identity, network: NodeN
 export function anonymousConfig(init: string): Buffer {
   const nobody = { network: null, hostname: "localhost", resolvConf: null, mounts: [], unmounts: [], files: [] };
   return encodeConfig({ root: { init, folders: false }, ...nobody, ...now() });
+}
+
+/** What a spare rehearses with (guest/still.c): some machine, which only says that it was there. */
+export function rehearsal(network: NodeNetwork): Buffer {
+  const name = "rehearsal";
+  const config = encodeConfig({
+    root: { init: null, folders: false },
+    network: guestNetwork(network, { id: "m-rehearsal000", slot: 0 }),
+    hostname: name,
+    resolvConf: null,
+    ...now(),
+    mounts: [],
+    unmounts: [],
+    files: workloadFiles({ hostname: name, hosts: name, "resolv.conf": name }),
+  });
+  const words = { argv: ["/proc/self/exe"], env: ["PATH=/bin"], workdir: "/", user: "", tty: false, stdin: false };
+  const head = Buffer.from([3, 0, 0, 0, 0]);
+  head.writeUInt32LE(config.length, 1);
+  return Buffer.concat([head, config, encodeExec({ ...words, rows: 24, cols: 80 })]);
+}
+
+function guestNetwork(network: NodeNetwork, machine: { id: string; slot: number }) {
+  const { address4, address6, mac } = addressesOf(network, machine);
+  return {
+    mac,
+    address6,
+    prefix6: 64,
+    gateway6: gateway6(network),
+    address4,
+    prefix4: prefixLength4(network),
+    gateway4: gateway4(network),
+  };
 }
 
 function now(): { clockNs: bigint; entropy: Buffer } {

@@ -1,5 +1,6 @@
 /** Processes identified so that a reused pid is never taken for the one we started. */
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { basename, dirname } from "node:path";
 
 /** startTime: clock ticks since boot, field 22 of /proc/PID/stat. */
 export type ProcessId = { pid: number; startTime: number; bootId: string };
@@ -34,20 +35,15 @@ export async function end(id: ProcessId): Promise<void> {
   for (let i = 0; i < 200 && isAlive(id); i++) await Bun.sleep(5);
 }
 
-/** Processes that carry this text as a whole argument. */
-export function findByArgument(matches: (argument: string) => string | undefined): { id: ProcessId; match: string }[] {
-  const found: { id: ProcessId; match: string }[] = [];
+/** Processes that work in a folder below this one, by its name; also after it was renamed. */
+export function findByFolder(root: string): { id: ProcessId; folder: string }[] {
+  const found: { id: ProcessId; folder: string }[] = [];
   for (const name of readdirSync("/proc")) {
     if (!/^\d+$/.test(name)) continue;
     try {
-      for (const argument of readFileSync(`/proc/${name}/cmdline`, "utf8").split("\0")) {
-        const match = matches(argument);
-        const id = match === undefined ? undefined : identify(Number(name));
-        if (match !== undefined && id) {
-          found.push({ id, match });
-          break;
-        }
-      }
+      const cwd = readlinkSync(`/proc/${name}/cwd`);
+      const id = dirname(cwd) === root ? identify(Number(name)) : undefined;
+      if (id) found.push({ id, folder: basename(cwd) });
     } catch {
       // It ended while we looked.
     }

@@ -86,17 +86,18 @@ export async function* runStreaming(argv: readonly string[]): AsyncGenerator<Uin
   }
 }
 
-/** Starts a process that outlives this one, in a session of its own, its output appended to a file. descriptors: handed on as 3 and up. */
+/** Starts a process that outlives this one, in a session of its own, its output appended to a file. descriptors: handed on as 3 and up. cwd: where it works. */
 export function spawnDetached(
   argv: readonly string[],
   outputPath: string,
-  { descriptors = [], env = {} }: { descriptors?: number[]; env?: Record<string, string> } = {},
+  { descriptors = [], env = {}, cwd }: { descriptors?: number[]; env?: Record<string, string>; cwd?: string } = {},
 ): number {
   const out = openSync(outputPath, "a", 0o640);
   try {
     const child = Bun.spawn(argv as string[], {
       stdio: ["ignore", out, out, ...descriptors],
       detached: true,
+      cwd,
       env: { PATH: PATH_DIRS, LC_ALL: "C", ...env },
     });
     child.unref();

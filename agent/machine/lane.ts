@@ -18,6 +18,7 @@ import { addressesOf } from "#agent/network/plan.ts";
 import type { Network } from "#agent/network/apply.ts";
 import type { Storage } from "#agent/storage/storage.ts";
 import type { Volumes } from "#agent/storage/volumes.ts";
+import type { Spares } from "#agent/templates/spares.ts";
 import type { Templates } from "#agent/templates/templates.ts";
 import { guestSocket } from "#runtimes/qemu/command.ts";
 import type { Runtime, Vm, VmState } from "#runtimes/runtime.ts";
@@ -47,6 +48,7 @@ export type LaneDeps = {
   folders: Folders;
   network: Network;
   templates: Templates;
+  spares: Spares;
   kernel: { kernel: string; initramfs: string };
   accelerator: "kvm" | "tcg";
   tscKhz: number;
@@ -76,7 +78,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   let starting: StartListener | undefined;
   let waiting = new AbortController();
   let [running, dirty]: [Promise<void> | undefined, boolean] = [undefined, false];
-  const uid = (): number => UID_BASE + record.desired.slot;
+  const uid = (): number => record.uid ?? UID_BASE + record.desired.slot;
   const addresses = () => addressesOf(deps.network.network, record.desired);
   const mounts = { record, volumes: deps.volumes, folders: deps.folders, save };
   const does = { record, deps, mounts, set, uid, addresses, runDir, endProcess, endVmm, becomeReady, settle, take, wake, endStrays };

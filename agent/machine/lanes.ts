@@ -1,4 +1,5 @@
 /** All lanes of a node: takes desired documents in, reports what is observed, finds what nobody asked for. */
+import { rmSync } from "node:fs";
 import { cgroupPids, listCgroups, removeCgroup } from "#agent/host/cgroup.ts";
 import { identify, kill } from "#agent/host/process.ts";
 import type { MachineNetwork } from "#agent/network/plan.ts";
@@ -62,6 +63,7 @@ export function openLanes(deps: Omit<LaneDeps, "changed" | "refreshNetwork" | "r
     }
     await deps.network.detach(id).catch((e) => deps.log(String(e)));
     await Bun.sleep(50);
+    rmSync(`${deps.runDir}/${id}`, { recursive: true, force: true });
     await removeCgroup(`${deps.node}.${id}`);
   }
 
@@ -84,6 +86,10 @@ export function openLanes(deps: Omit<LaneDeps, "changed" | "refreshNetwork" | "r
     },
     observe: (id: string): Observed | undefined => lanes.get(id)?.observed() ?? removed.get(id),
     ids: () => [...lanes.keys()],
+    /** What they were promised, and who their VMMs may be: what is left is for spares. */
+    promisedMib: () =>
+      [...lanes.values()].reduce((sum, { record: { desired } }) => sum + (desired.power === "absent" ? 0 : desired.spec.memoryMib), 0),
+    uids: () => [...lanes.values()].map((l) => l.record.uid),
     names: () =>
       [...lanes.values()].map((l) => {
         const { name, networks } = l.record.desired;

@@ -39,15 +39,10 @@ export async function writeMemory({ vm, channel }: Running, { phase, desired }: 
 }
 
 /** base: what the pages there are the difference to; or they themselves. */
-export async function originIn(
-  { templates }: Pick<Deps, "templates">,
-  dir: string,
-  base: string,
-  memoryMib: number,
-): Promise<Omit<Origin, "paused">> {
+export function originIn({ templates }: Pick<Deps, "templates">, dir: string, base: string, memoryMib: number): Omit<Origin, "paused"> {
   const pages = `${dir}/pages`;
   return {
-    memory: await templates.memoryOf(base, memoryMib),
+    memory: () => templates.memoryOf(base, memoryMib),
     devices: `${dir}/devices`,
     own: base !== pages && existsSync(pages) ? pages : null,
   };
@@ -85,7 +80,7 @@ export async function keptMemory(deps: Deps, record: Record, snapshot: string): 
   const dir = memoryDir(deps.recordsDir, id, snapshot);
   if (!existsSync(`${dir}/shape`) || readFileSync(`${dir}/shape`, "utf8") !== shapeOf(deps, record)) return null;
   const base = existsSync(`${dir}/base`) ? `${dir}/base` : `${dir}/pages`;
-  return { origin: { ...(await originIn(deps, dir, base, spec.memoryMib)), paused: false }, base };
+  return { origin: { ...originIn(deps, dir, base, spec.memoryMib), paused: false }, base };
 }
 
 /** Of what a machine's memory can go on in. */

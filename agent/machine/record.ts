@@ -12,6 +12,8 @@ export const Record = z.object({
   /** Of the last start; 0: never started. */
   epoch: z.int(),
   process: Process.nullable(),
+  /** Its VMM's user, where that is not the one of its slot. */
+  uid: z.int().nullable(),
   phase: Observed.shape.phase,
   exit: Observed.shape.exit,
   exitCode: Observed.shape.exitCode,
@@ -44,6 +46,7 @@ export function newRecord(desired: Desired): Record {
     desired: { ...desired, identity: null },
     epoch: 0,
     process: null,
+    uid: null,
     phase: "stopped",
     exit: null,
     exitCode: null,

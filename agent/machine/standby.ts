@@ -220,7 +220,7 @@ async function wakeUp(s: Sleeper, door: Doorbell | undefined, signal: AbortSigna
   if (image === null) throw new HyperlaneError("NOT_FOUND", "Its image is no longer on this node.");
   await ensureTap(s);
   const volumes = record.places.map(({ volume, readonly }) => ({ file: volume === null ? null : deps.volumes.lent(volume, id), readonly }));
-  const from = { ...(await originIn(deps, asleep, base, spec.memoryMib)), paused: true };
+  const from = { ...originIn(deps, asleep, base, spec.memoryMib), paused: true };
   const ready = { image, disk: deps.storage.diskPath(id), volumes, folders: [], runDir: s.runDir(), uid: s.uid(), from };
   const vm = await deps.runtime.start(vmSpec(record, deps, s.addresses(), ready), signal);
   s.take(vm);

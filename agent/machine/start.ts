@@ -5,6 +5,7 @@
 import { toHyperlaneError } from "#contract/errors.ts";
 import type { Observed } from "#contract/resources/machine.ts";
 import type { Addresses } from "#agent/network/plan.ts";
+import type { Spare } from "#agent/templates/spares.ts";
 import type { Shape } from "#agent/templates/shape.ts";
 import type { Template } from "#agent/templates/templates.ts";
 import type { Vm } from "#runtimes/runtime.ts";
@@ -34,31 +35,51 @@ type Start = {
 };
 /** A template but for that: it is one machine's own. */
 type Kept = Omit<Template, "key"> & { key: null };
+/** What it goes on from, and in which process, if one waits for it. */
+type Way = { template: Template | Kept | null; spare: Spare | null };
+const BOOT: Way = { template: null, spare: null };
 type Step = Observed["steps"][number]["name"];
 const STEPS: readonly Step[] = ["image", "disk", "network", "start", "ready"];
 
 export async function startMachine(s: Start, signal: AbortSignal): Promise<void> {
   const { record, deps } = s;
-  const { id, epoch } = record.desired;
-  s.set("preparing", { epoch, exit: null, exitCode: null, reason: null, steps: [], process: null, stopping: null, origin: null });
+  const { id, epoch, rootfs } = record.desired;
+  const fresh = { process: null, uid: null, stopping: null, origin: null, template: null };
+  s.set("preparing", { ...fresh, epoch, exit: null, exitCode: null, reason: null, steps: [] });
   forgetSleep(deps.recordsDir, id);
   const newDisk = !deps.storage.has(id);
   const shape = shapeOf(record);
   const template = (await whatWasKept(s)) ?? (shape && (await deps.templates.find(shape, newDisk)));
-  const boots = (): Promise<void> => launch(s, null, signal);
-  if (!template) await boots();
-  else
-    await launch(s, template, signal).catch(async (thrown) => {
+  if (shape && !shape.system) deps.spares.started(deps.templates.keyFor(shape), shape, rootfs);
+  const spare = template && spareFor(s, template);
+  const ways: Way[] = [...(spare ? [{ template, spare }] : []), ...(template ? [{ template, spare: null }] : []), BOOT];
+  for (const way of ways)
+    try {
+      await launch(s, way, signal);
+      break;
+    } catch (thrown) {
+      const error = toHyperlaneError(thrown);
+      if (way === BOOT || signal.aborted || error.code === "NO_SPACE") throw thrown;
       await s.endProcess();
-      if (signal.aborted || toHyperlaneError(thrown).code === "NO_SPACE") throw thrown;
-      if (template.key === null)
-        deps.log(`${record.desired.name}: it boots, since its kept memory is of no use: ${toHyperlaneError(thrown).message}`);
-      else deps.templates.spoil(template.key, toHyperlaneError(thrown).message);
-      if (newDisk && template.disk) await deps.storage.remove(id);
+      giveUp(s, way, error.message);
+      if (newDisk && template?.disk) await deps.storage.remove(id);
       record.steps = [];
-      await boots();
-    });
+    }
   if (shape) deps.templates.wish(shape);
+}
+
+function giveUp({ record, deps }: Start, { template, spare }: Way, why: string): void {
+  record.uid = null;
+  if (spare) deps.log(`${record.desired.name}: a spare was of no use: ${why}`);
+  else if (template!.key !== null) deps.templates.spoil(template!.key, why);
+  else deps.log(`${record.desired.name}: it boots, since its kept memory is of no use: ${why}`);
+}
+
+/** A spare has places for volumes to write to. */
+function spareFor({ record, deps }: Start, template: Template | Kept): Spare | null {
+  const { workload, mounts } = record.desired;
+  if (template.key === null || workload.kind === "system" || mounts.some((m) => m.readonly)) return null;
+  return deps.spares.take(template);
 }
 
 /** null: no template can be had of it. A folder of the host is a process of its own, which is in no template. */
@@ -79,11 +100,13 @@ async function whatWasKept({ record, deps }: Start): Promise<Kept | null> {
   return kept && { ...kept, key: null, disk: null };
 }
 
-async function launch(s: Start, template: Template | Kept | null, signal: AbortSignal): Promise<void> {
+async function launch(s: Start, { template, spare }: Way, signal: AbortSignal): Promise<void> {
   const { record, deps, mounts } = s;
   const { id, rootfs, spec } = record.desired;
   await using undo = new AsyncDisposableStack();
+  if (spare) undo.defer(() => deps.spares.dismiss(spare));
   undo.defer(s.endProcess);
+  record.uid = spare?.uid ?? null;
   const step = async <T>(name: Step, work: () => Promise<T>): Promise<T> => {
     const from = performance.now();
     const result = await work();
@@ -96,7 +119,7 @@ async function launch(s: Start, template: Template | Kept | null, signal: AbortS
     step("image", () => deps.images.arrived(rootfs, signal)),
     step("disk", () => deps.storage.createDisk(id, spec.diskMib, s.uid(), template?.disk)),
     step("network", async () => {
-      await deps.network.attach(id, s.uid());
+      await (spare ? deps.network.handOver(spare.id, id) : deps.network.attach(id, s.uid()));
       await deps.refreshNetwork();
     }),
   ]);
@@ -107,15 +130,13 @@ async function launch(s: Start, template: Template | Kept | null, signal: AbortS
     if (template) deps.templates.keep(template, baseFile(deps.recordsDir, id));
     const from = template?.origin ?? null;
     record.template = template?.key ?? null;
-    s.take(
-      await deps.runtime.start(
-        vmSpec(record, deps, s.addresses(), { image, disk, ...lent, runDir: s.runDir(), uid: s.uid(), from }),
-        signal,
-      ),
-    );
+    const made = vmSpec(record, deps, s.addresses(), { image, disk, ...lent, runDir: s.runDir(), uid: s.uid(), from });
+    await spare?.vm.become(made);
+    s.take(spare?.vm ?? (await deps.runtime.start(made, signal)));
   });
-  s.set("starting", { origin: template ? (template.key === null ? "memory" : "template") : "boot" });
+  s.set("starting", { origin: template ? (template.key === null ? "memory" : spare ? "spare" : "template") : "boot" });
   await s.settle(await step("ready", () => s.becomeReady(signal)));
+  if (spare) void deps.spares.forget(spare);
   undo.move();
 }
 

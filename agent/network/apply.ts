@@ -33,18 +33,19 @@ export async function openNetwork(network: NodeNetwork) {
     await run(["nft", "-f", "-"], { input: next });
     rules = next;
   };
+  const ip = async (lines: string[]): Promise<void> => void (await run(["ip", "-batch", "-"], { input: `${lines.join("\n")}\n` }));
+  const drop = (id: string): string[] => (isThere(id) ? [`link delete ${tapName(id)}`] : []);
+  const add = (id: string, uid: number): string[] => [...drop(id), `tuntap add dev ${tapName(id)} mode tap user ${uid}`];
+  const join = (id: string): string => `link set dev ${tapName(id)} master ${network.bridge} alias "hyperlane ${id}" up`;
   return {
     network,
     /** A TAP that only the VMM's user may open. */
-    async attach(id: string, uid: number): Promise<void> {
-      const tap = tapName(id);
-      const lines = [
-        ...(isThere(id) ? [`link delete ${tap}`] : []),
-        `tuntap add dev ${tap} mode tap user ${uid}`,
-        `link set dev ${tap} master ${network.bridge} alias "hyperlane ${id}" up`,
-      ];
-      await run(["ip", "-batch", "-"], { input: `${lines.join("\n")}\n` });
-    },
+    attach: (id: string, uid: number): Promise<void> => ip([...add(id, uid), join(id)]),
+    /** One that leads nowhere, until it is somebody's. */
+    attachSpare: (id: string, uid: number): Promise<void> => ip(add(id, uid)),
+    /** A spare's TAP becomes a machine's. */
+    handOver: (spare: string, id: string): Promise<void> =>
+      ip([...drop(id), `link set dev ${tapName(spare)} name ${tapName(id)}`, join(id)]),
     async detach(id: string): Promise<void> {
       if (isThere(id)) await run(["ip", "link", "delete", tapName(id)]);
     },

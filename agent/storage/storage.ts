@@ -26,7 +26,7 @@ import { openZfs } from "./zfs.ts";
 export type Storage = {
   kind: "zfs" | "reflink" | "sparse";
   has(id: string): boolean;
-  /** Makes the disk unless it is there; its path. content: a page file (agent/host/pages.ts); null: an empty file system. */
+  /** Makes the disk unless it is there; its path, which this user may open. content: a page file (agent/host/pages.ts); null: an empty file system. */
   createDisk(id: string, mib: number, uid: number, content?: string | null): Promise<string>;
   diskPath(id: string): string;
   /** Bytes that the snapshot holds. */
@@ -146,10 +146,12 @@ function fileStorage(dir: string, kind: "reflink" | "sparse"): Storage {
     diskPath,
     has: (id) => existsSync(diskPath(id)),
     async createDisk(id, mib, uid, content = null) {
-      if (existsSync(diskPath(id))) return diskPath(id);
-      checkSpace(dir, Math.min(mib, 256), isVolume(id) ? "A new volume" : "A new machine");
-      mkdirSync(`${dir}/${id}`, { recursive: true, mode: 0o711 });
-      await fill(dir, diskPath(id), id, mib, uid, content);
+      if (existsSync(diskPath(id))) chownSync(diskPath(id), uid, uid);
+      else {
+        checkSpace(dir, Math.min(mib, 256), isVolume(id) ? "A new volume" : "A new machine");
+        mkdirSync(`${dir}/${id}`, { recursive: true, mode: 0o711 });
+        await fill(dir, diskPath(id), id, mib, uid, content);
+      }
       return diskPath(id);
     },
     async snapshot(id, snapshot) {

@@ -71,6 +71,7 @@ export async function openZfs(dir: string, pool: string): Promise<Storage> {
       }
       if (!(await names("filesystem", `${home(id)}/1`)).length) await run(["zfs", "create", `${home(id)}/1`]);
       if (!existsSync(diskPath(id))) await fill(dir, diskPath(id), id, mib, uid, content);
+      else chownSync(diskPath(id), uid, uid);
       return diskPath(id);
     },
     async snapshot(id, snapshot) {

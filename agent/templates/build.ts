@@ -44,8 +44,7 @@ export async function buildTemplate(
   { image, from }: { image: string | null; from: BuildFrom | null },
   signal: AbortSignal,
 ): Promise<void> {
-  // Named like a machine, so that what is left of it, should we be killed, is found and removed like one.
-  const id = `m-${crypto.randomUUID().replaceAll("-", "").slice(0, 12)}`;
+  const id = nobodysId();
   const runDir = `${deps.runDir}/${id}`;
   const disk = `${dir}/disk.raw`;
   const { system } = shape;
@@ -57,7 +56,7 @@ export async function buildTemplate(
   undo.defer(() => rmSync(runDir, { recursive: true, force: true }));
   undo.defer(() => removeCgroup(`${deps.node}.${id}`));
   const vm = await deps.runtime.start(
-    anonymous(deps, shape, { id, runDir, image, disk: system && disk, from: from && from.origin }),
+    anonymous(deps, shape, { id, runDir, uid: UID, image, disk: system && disk, from: from && from.origin }),
     signal,
   );
   undo.defer(() => vm.detach());
@@ -79,10 +78,15 @@ export async function buildTemplate(
   if (system) await saveDisk(disk, `${dir}/disk`);
 }
 
-function anonymous(
+/** Like a machine's, so that what is left of it, should we be killed, is found and removed like one. */
+export function nobodysId(): string {
+  return `m-${crypto.randomUUID().replaceAll("-", "").slice(0, 12)}`;
+}
+
+export function anonymous(
   deps: BuildDeps,
   { cpu, memoryMib, system }: Shape,
-  own: Pick<VmSpec, "id" | "runDir" | "image" | "disk" | "from">,
+  own: Pick<VmSpec, "id" | "runDir" | "uid" | "image" | "disk" | "from">,
 ): VmSpec {
   return {
     ...own,
@@ -94,7 +98,6 @@ function anonymous(
     folders: [],
     tap: tapName(own.id),
     mac: NOBODYS_MAC,
-    uid: UID,
     accelerator: deps.accelerator,
     tscKhz: deps.tscKhz,
     consoleLog: "/dev/null",
@@ -103,7 +106,7 @@ function anonymous(
   };
 }
 
-async function connect(runDir: string, undo: AsyncDisposableStack) {
+export async function connect(runDir: string, undo: AsyncDisposableStack) {
   let stage = -1;
   let told = Promise.withResolvers<void>();
   const channel = openChannel(guestSocket(runDir), (at) => {
@@ -114,7 +117,7 @@ async function connect(runDir: string, undo: AsyncDisposableStack) {
   undo.defer(() => channel.close());
   const reached = async (wanted: number, timeoutMs: number): Promise<void> => {
     const late = Bun.sleep(timeoutMs).then(() => {
-      throw new HyperlaneError("TIMEOUT", `The machine to make a template of did not come up within ${timeoutMs / 1000} s.`);
+      throw new HyperlaneError("TIMEOUT", `The machine that was to be nobody did not come up within ${timeoutMs / 1000} s.`);
     });
     late.catch(() => {});
     while (stage < wanted) await Promise.race([told.promise, late]);

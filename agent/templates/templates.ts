@@ -74,7 +74,8 @@ export function openTemplates(deps: Deps) {
     const home = path(key);
     if (!read(key)) return null;
     try {
-      const memory = await memoryOf(`${home}/base`, shape.memoryMib);
+      const memory = (): Promise<number> => memoryOf(`${home}/base`, shape.memoryMib);
+      await memory();
       const now = Date.now() / 1000;
       utimesSync(home, now, now);
       return {
@@ -187,6 +188,7 @@ export function openTemplates(deps: Deps) {
       await want(shape);
       return keyFor(shape);
     },
+    has: (key: string): boolean => read(key) !== undefined,
     spoil,
     remove,
     onChange(listener: () => void): () => void {
@@ -237,5 +239,5 @@ export function openTemplates(deps: Deps) {
 
 function statusOf(key: string, { cpu, memoryMib, system }: Shape, state: TemplateStatus["state"], reason: string | null): TemplateStatus {
   const { rootfs = null, diskMib = null } = system ?? {};
-  return { key, rootfs, cpu, memoryMib, diskMib, bytes: 0, createdAt: 0, state, reason };
+  return { key, rootfs, cpu, memoryMib, diskMib, bytes: 0, createdAt: 0, spares: 0, state, reason };
 }

@@ -48,7 +48,7 @@ export const templateList: Command = {
     if (flags.quiet) return items.forEach((t) => out.line(t.key.slice(0, KEY_SHOWN)));
     if (!items.length) return out.line("No templates yet. They are made when machines start, or by: vps template build debian:12");
     out.table(
-      ["TEMPLATE", "OF", "CPU", "RAM", "DISK", "SIZE", "STATE", "AGE", "NODE"],
+      ["TEMPLATE", "OF", "CPU", "RAM", "DISK", "SIZE", "STATE", "SPARES", "AGE", "NODE"],
       items.map((t) => [
         t.key.slice(0, KEY_SHOWN),
         of(t),
@@ -57,6 +57,7 @@ export const templateList: Command = {
         t.diskMib === null ? "-" : formatMib(t.diskMib),
         t.bytes ? formatMib(Math.max(1, Math.round(t.bytes / 2 ** 20))) : "-",
         t.state + (t.reason === null ? "" : `: ${t.reason}`),
+        t.spares ? String(t.spares) : "-",
         t.createdAt ? age(t.createdAt) : "-",
         t.node,
       ]),

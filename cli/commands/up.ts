@@ -107,7 +107,7 @@ function timings({ observed }: Machine, askedMs: number, totalMs: number): strin
   const steps = observed?.steps ?? [];
   const ms = (name: string): number => steps.find((s) => s.name === name)?.ms ?? 0;
   const elsewhere = totalMs - askedMs - Math.max(ms("image"), ms("disk"), ms("network")) - ms("start") - ms("ready");
-  const how = { boot: "it booted", template: "from a template", memory: "from its saved memory" };
+  const how = { boot: "it booted", template: "from a template", spare: "a spare that waited", memory: "from its saved memory" };
   const rows: [string, number, string][] = [
     ["asked", askedMs, "the request, until it was recorded"],
     ["image", ms("image"), "side by side with disk and network"],

@@ -153,7 +153,7 @@ export const Observed = z.object({
   /** The finished steps of the last start, in order, with how long each took. */
   steps: z.array(z.object({ name: z.enum(["image", "disk", "network", "start", "ready"]), ms: z.number() })),
   /** How it last started: from its kernel on, from a template, or where its own memory was saved; null: not yet. */
-  origin: z.enum(["boot", "template", "memory"]).nullable(),
+  origin: z.enum(["boot", "template", "spare", "memory"]).nullable(),
   /** The last wish that was heeded (Sleep), and why it was not. */
   sleep: z.object({ n: z.int(), refused: z.string().nullable() }),
   pid: z.int().nullable(),

@@ -13,6 +13,8 @@ export const TemplateStatus = z.object({
   diskMib: z.int().nullable(),
   bytes: z.number(),
   createdAt: z.number(),
+  /** Machines that have gone on from it already, and stand still until somebody needs one. */
+  spares: z.int(),
   /** Why it could not be made. */
   reason: z.string().nullable(),
 });

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import type { VmSpec } from "../runtime.ts";
-import { idOfSocket, qemuArgv } from "./command.ts";
+import { qemuArgv } from "./command.ts";
 
 const spec: VmSpec = {
   id: "m-abcdefghijkl",
@@ -41,12 +41,6 @@ test("with KVM: the host's CPU, and the one group that may open the device", () 
 test("folders: virtiofs and RAM that its daemon shares", () => {
   const argv = qemuArgv({ ...spec, folders: [{ source: "/srv/a", readonly: true }] }, null);
   expect(argv.filter((a) => /memory|vhost|folder|force-legacy/.test(a))).toMatchSnapshot();
-});
-
-test("a machine is found again by its socket, and only in its own node's folder", () => {
-  const argument = qemuArgv(spec, null).at(-1)!;
-  expect(idOfSocket("/run/hyperlane/n-1", argument)).toBe(spec.id);
-  expect(idOfSocket("/run/hyperlane/n-2", argument)).toBeUndefined();
 });
 
 test("a comma in a path cannot begin another option", () => {

@@ -4,6 +4,9 @@ import type { VmSpec } from "../runtime.ts";
 export const QEMU = "qemu-system-x86_64";
 export const GUEST_PORT = "hyperlane.0";
 const LOG_PORT = "hyperlane.log";
+/** The character devices behind which the logs are. */
+export const CONSOLE = "console";
+export const WORKLOAD = "workload";
 
 export function qmpSocket(runDir: string): string {
   return `${runDir}/qmp.sock`;
@@ -21,12 +24,6 @@ export function devicesFile(runDir: string): string {
 }
 export function guestSocket(runDir: string): string {
   return `${runDir}/guest.sock`;
-}
-
-/** A machine's process is found again by the socket that its command line names. */
-export function idOfSocket(runRoot: string, argument: string): string | undefined {
-  const prefix = `unix:${escape(runRoot)}/`;
-  return argument.startsWith(prefix) ? /^(m-[a-z0-9]{12})\/qmp\.sock,/.exec(argument.slice(prefix.length))?.[1] : undefined;
 }
 
 /**
@@ -82,13 +79,13 @@ export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
     ["-kernel", spec.kernel],
     ["-initrd", spec.initramfs],
     ["-append", kernelCommandLine(spec)],
-    ["-chardev", `file,id=console,path=${escape(spec.consoleLog)},append=on`],
-    ["-serial", "chardev:console"],
+    ["-chardev", `file,id=${CONSOLE},path=${escape(spec.consoleLog)},append=on`],
+    ["-serial", `chardev:${CONSOLE}`],
     // First, so that init finds its port under the same name whatever else there is: /dev/vport0p1.
     ["-device", "virtio-serial-device,max_ports=4"],
     // The kernel finds them in this order: /dev/vda, /dev/vdb, and the volumes.
-    ...disk("image", spec.image ?? emptyFile(spec.runDir), true),
-    ...disk("disk", spec.disk ?? emptyFile(spec.runDir), false),
+    ...disk(IMAGE_NODE, spec.image ?? emptyFile(spec.runDir), true),
+    ...disk(DISK_NODE, spec.disk ?? emptyFile(spec.runDir), false),
     ...spec.volumes.flatMap((v, place) => disk(volumeNode(place), v.file ?? emptyFile(spec.runDir), v.readonly)),
     ...folders(spec),
     ["-netdev", `tap,id=net,ifname=${spec.tap},script=no,downscript=no`],
@@ -97,10 +94,10 @@ export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
     ["-device", `virtserialport,nr=1,chardev=guest,name=${GUEST_PORT}`],
     // A system writes its journal to a terminal; our init writes records, through which no terminal should lie. Both
     // are there in every machine, so that it can go on from a template of either.
-    ["-chardev", `file,id=workload,path=${escape(spec.workloadLog)},append=on`],
+    ["-chardev", `file,id=${WORKLOAD},path=${escape(spec.workloadLog)},append=on`],
     ["-chardev", "null,id=nothing"],
-    ["-device", `virtserialport,nr=2,chardev=${spec.init === null ? "workload" : "nothing"},name=${LOG_PORT}`],
-    ["-device", `virtconsole,nr=3,chardev=${spec.init === null ? "nothing" : "workload"}`],
+    ["-device", `virtserialport,nr=2,chardev=${spec.init === null ? WORKLOAD : "nothing"},name=${LOG_PORT}`],
+    ["-device", `virtconsole,nr=3,chardev=${spec.init === null ? "nothing" : WORKLOAD}`],
     ["-device", "virtio-rng-device"],
     ["-qmp", `unix:${escape(qmpSocket(spec.runDir))},server=on,wait=off`],
   ];
@@ -110,6 +107,8 @@ export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
   return [...drop, QEMU, "-nodefaults", "-no-user-config", "-no-shutdown", ...reset, ...waits, ...options.flat()];
 }
 
+export const IMAGE_NODE = "image";
+export const DISK_NODE = "disk";
 export function volumeNode(place: number): string {
   return `volume${place}`;
 }

@@ -1,29 +1,44 @@
 /** Starts QEMU processes, finds them again, and steers them over QMP. */
-import { chownSync, closeSync, copyFileSync, existsSync, mkdirSync, openSync, rmSync, statSync, watch, writeFileSync } from "node:fs";
+import {
+  chownSync,
+  closeSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  watch,
+  writeFileSync,
+} from "node:fs";
 import type { ProcessId, Runtime, Vm, VmSpec, VmState } from "../runtime.ts";
 import {
+  CONSOLE,
   devicesFile,
   devicesUri,
+  DISK_NODE,
   emptyFile,
   folderSocket,
-  idOfSocket,
+  IMAGE_NODE,
   qemuArgv,
   qmpSocket,
   QEMU,
   virtiofsdArgv,
   volumeNode,
+  WORKLOAD,
 } from "./command.ts";
 import { connectQmp, type Qmp } from "./qmp.ts";
 
 /** The host's doors, handed in so that this folder needs none of its own. */
 export type HostDoors = {
-  /** descriptors: handed on to it as 3 and up. */
-  spawn(argv: string[], outputPath: string, descriptors?: number[]): number;
+  /** cwd: the folder that it works in. descriptors: handed on to it as 3 and up. */
+  spawn(argv: string[], cwd: string, outputPath: string, descriptors?: number[]): number;
   run(argv: string[]): Promise<string>;
   identify(pid: number): ProcessId | undefined;
   isAlive(id: ProcessId): boolean;
   kill(id: ProcessId): Promise<void>;
-  findByArgument(matches: (argument: string) => string | undefined): { id: ProcessId; match: string }[];
+  findByFolder(root: string): { id: ProcessId; folder: string }[];
   /** The last lines of a file, for an error. */
   tail(path: string): string;
   saveMemory(process: ProcessId, bytes: number, path: string, whole: string | null): Promise<number>;
@@ -48,7 +63,7 @@ export function createQemu(host: HostDoors): Runtime {
       for (const [place, folder] of spec.folders.entries()) await serveFolder(spec, place, folder.source, host, signal);
       const output = `${spec.runDir}/vmm.log`;
       const appeared = appearance(spec.runDir, qmpSocket(spec.runDir), signal);
-      const process = host.identify(spawn(spec, host, output));
+      const process = host.identify(await spawn(spec, host, output));
       const because = (): string => host.tail(output) || "it said nothing";
       if (!process) throw new Error(`QEMU ended at once: ${because()}`);
       await using undo = new AsyncDisposableStack();
@@ -72,16 +87,17 @@ export function createQemu(host: HostDoors): Runtime {
       const qmp = await connectQmp(qmpSocket(runDir)).catch(() => undefined);
       return qmp ? createVm(process, qmp, host, runDir) : undefined;
     },
-    list: (runRoot) => host.findByArgument((a) => idOfSocket(runRoot, a)).map(({ id, match }) => ({ id: match, process: id })),
+    list: (runRoot) => host.findByFolder(runRoot).map(({ id, folder }) => ({ id: folder, process: id })),
   };
 }
 
-function spawn(spec: VmSpec, host: HostDoors, output: string): number {
+async function spawn(spec: VmSpec, host: HostDoors, output: string): Promise<number> {
   const argv = qemuArgv(spec, kvmGroup(spec));
-  if (!spec.from) return host.spawn(argv, output);
+  if (!spec.from) return host.spawn(argv, spec.runDir, output);
+  const memory = await spec.from.memory();
   const devices = openSync(spec.from.devices, "r");
   try {
-    return host.spawn(argv, output, [spec.from.memory, devices]);
+    return host.spawn(argv, spec.runDir, output, [memory, devices]);
   } finally {
     closeSync(devices);
   }
@@ -120,7 +136,7 @@ async function connect(socket: string, ended: () => boolean): Promise<Qmp | unde
 async function serveFolder(spec: VmSpec, place: number, source: string, host: HostDoors, signal: AbortSignal): Promise<void> {
   const output = `${spec.runDir}/folder${place}.log`;
   const socket = folderSocket(spec.runDir, place);
-  const pid = host.spawn(virtiofsdArgv(spec.runDir, place, source), output);
+  const pid = host.spawn(virtiofsdArgv(spec.runDir, place, source), spec.runDir, output);
   const process = host.identify(pid);
   if (process) host.confine(spec.id, pid, spec);
   for (const deadline = Date.now() + SOCKET_MS; !existsSync(socket); await Bun.sleep(2)) {
@@ -146,20 +162,30 @@ function kvmGroup(spec: VmSpec): number | null {
  * virtio-mmio devices cannot be plugged in, so a machine is born with disks of no size: what such a disk's node reads
  * is changed, and then its size (QEMU's blockdev-reopen, since 6.1).
  */
-async function setContent(qmp: Qmp, place: number, filename: string, readonly: boolean): Promise<void> {
-  const node = volumeNode(place);
+async function setContent(qmp: Qmp, node: string, filename: string, readonly: boolean): Promise<void> {
   const content = `${node}-${crypto.randomUUID().slice(0, 8)}`;
   const file = { driver: "file", "node-name": content, filename, locking: "off", discard: "unmap", "read-only": readonly };
   await qmp.execute("blockdev-add", file);
   await qmp.execute("blockdev-reopen", {
     options: [{ driver: "raw", "node-name": node, "read-only": readonly, discard: "unmap", file: content }],
   });
-  const nodes = (await qmp.execute("query-named-block-nodes", { flat: true })) as { "node-name": string }[];
-  for (const { "node-name": name } of nodes)
-    if (name.startsWith(`${node}-`) && name !== content) await qmp.execute("blockdev-del", { "node-name": name });
+  await forgetContents(qmp, node, content);
 }
 
-function createVm(process: ProcessId, qmp: Qmp, host: HostDoors, runDir: string): Vm {
+/** All that such a disk has read before. */
+async function forgetContents(qmp: Qmp, node: string, but: string): Promise<void> {
+  const nodes = (await qmp.execute("query-named-block-nodes", { flat: true })) as { "node-name": string }[];
+  for (const { "node-name": name } of nodes)
+    if (name.startsWith(`${node}-`) && name !== but) await qmp.execute("blockdev-del", { "node-name": name });
+}
+
+/** Where a character device writes, from now on. */
+async function setLog(qmp: Qmp, id: string, path: string): Promise<void> {
+  await qmp.execute("chardev-change", { id, backend: { type: "file", data: { out: path, append: true } } });
+}
+
+function createVm(process: ProcessId, qmp: Qmp, host: HostDoors, madeIn: string): Vm {
+  let runDir = madeIn;
   const tellSize = async (place: number, size: number): Promise<void> =>
     void (await qmp.execute("block_resize", { "node-name": volumeNode(place), size }));
   const listeners = new Set<(what: "reset" | "off" | "gone" | "other") => void>();
@@ -183,12 +209,26 @@ function createVm(process: ProcessId, qmp: Qmp, host: HostDoors, runDir: string)
     pause: async () => void (await qmp.execute("stop")),
     resume: async () => void (await qmp.execute("cont")),
     powerButton: async () => void (await qmp.execute("system_powerdown")),
+    async become(spec) {
+      renameSync(runDir, spec.runDir);
+      runDir = spec.runDir;
+      host.confine(spec.id, process.pid, spec);
+      await Promise.all([
+        setContent(qmp, IMAGE_NODE, spec.image!, true),
+        setContent(qmp, DISK_NODE, spec.disk!, false),
+        ...spec.volumes.flatMap(({ file }, place) => (file === null ? [] : [setContent(qmp, volumeNode(place), file, false)])),
+        setLog(qmp, CONSOLE, spec.consoleLog),
+      ]);
+      await qmp.execute("cont");
+      // A virtio port lets go of where it writes while its guest stands still, and can be told of no other.
+      await setLog(qmp, WORKLOAD, spec.workloadLog);
+    },
     insertVolume: async (place, file) => {
-      await setContent(qmp, place, file, false);
+      await setContent(qmp, volumeNode(place), file, false);
       await tellSize(place, statSync(file).size);
     },
     removeVolume: async (place, readonly) => {
-      await setContent(qmp, place, emptyFile(runDir), readonly);
+      await setContent(qmp, volumeNode(place), emptyFile(runDir), readonly);
       // A read-only disk takes no orders: its guest finds out when it reads.
       if (!readonly) await tellSize(place, 0);
     },
