@@ -1,5 +1,6 @@
 /**
  * A machine's log as a live stream: what there is, filtered, and with follow what comes, until the machine has ended.
+ * EXIT is then how its workload has ended, with the text "workload"; 0 and no text where that is not known.
  * The file is held open, so that what a machine printed last is read to its end even while the machine is removed.
  */
 import type { ServerDuplexStream } from "@grpc/grpc-js";
@@ -8,8 +9,10 @@ import { restartsAfter } from "#contract/resources/restart.ts";
 import type { OpenRequest } from "#contract/wire/agent.ts";
 import { encodeExit, encodeMessage, F, WINDOW } from "#contract/wire/frames.ts";
 import type { Lane } from "#agent/machine/lane.ts";
+import type { Record } from "#agent/machine/record.ts";
 import type { Lanes } from "#agent/machine/lanes.ts";
-import { createOutputReader, type Output } from "#agent/machine/output.ts";
+import { readExit } from "#agent/machine/logs.ts";
+import { createOutputReader, type Output, type WorkloadExit } from "#agent/machine/output.ts";
 
 type Request = Extract<OpenRequest, { kind: "logs" }>;
 const CHUNK = 16384;
@@ -74,11 +77,12 @@ export function streamLogs(call: ServerDuplexStream<Buffer, Buffer>, lane: Lane,
       at += readSync(fd!, chunk, 0, chunk.length, at);
       reader.push(chunk);
     }
-    if (!request.follow || hasEnded(lane)) end();
+    const exit = request.follow && source === "workload" ? readExit(logsDir, lane.id, lane.record.logFrom.workload) : undefined;
+    if (!request.follow || hasEnded(lane.record) || (exit && endsWith(lane.record, exit.code))) end(exit);
   }
 
-  function end(): void {
-    call.write(encodeMessage(F.EXIT, encodeExit({ kind: "code", value: 0, text: "" })));
+  function end(exit: WorkloadExit | undefined): void {
+    call.write(encodeMessage(F.EXIT, encodeExit({ kind: "code", value: exit?.code ?? 0, text: exit ? "workload" : "" })));
     call.end();
     close();
   }
@@ -106,8 +110,14 @@ export function streamLogs(call: ServerDuplexStream<Buffer, Buffer>, lane: Lane,
   };
 }
 
+/** What is left of a machine whose workload has ended is to end as well. */
+function endsWith({ desired, epoch, exit }: Record, exitCode: number): boolean {
+  if (desired.power === "absent" || desired.power === "stopped") return true;
+  return epoch === desired.epoch && !restartsAfter(desired.spec.restart, { exit: exit ?? "exited", exitCode });
+}
+
 /** And is not about to be started again. */
-function hasEnded({ record }: Lane): boolean {
+function hasEnded(record: Record): boolean {
   const { phase, desired } = record;
   if (phase === "absent") return true;
   if (desired.power !== "stopped" && record.epoch !== desired.epoch) return false;

@@ -1,46 +1,59 @@
 /** A workload in the foreground: what it prints, what is typed, signals passed on, and its exit code as ours. */
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import type { Machine } from "#contract/resources/machine.ts";
-import { encodeResize, encodeU32, F } from "#contract/wire/frames.ts";
+import { decodeExit, encodeResize, encodeU32, F } from "#contract/wire/frames.ts";
 import type { Client, Stream } from "#sdk/client.ts";
 import { createPump } from "#cli/commands/exec.ts";
 import type { Output } from "#cli/render/output.ts";
 import { makeRaw } from "#cli/terminal.ts";
 import { looks } from "#cli/wait.ts";
 
-type Wants = { stdin: boolean; tty: boolean };
+/** soon: the machine itself may still be ending. */
+type Wants = { stdin: boolean; tty: boolean; soon?: boolean };
 type Logs = { follow: boolean; source?: "console" | "workload"; tail?: string; since?: number; until?: number; timestamps?: boolean };
 
-/** Prints a log to its end: stdout to stdout, stderr to stderr. following: nothing that comes from now on is missed. */
+/**
+ * Prints a log to its end: stdout to stdout, stderr to stderr. following: nothing that comes from now on is missed. What
+ * the workload has ended with, where it was followed so far.
+ */
 export async function printLogs(
   client: Client,
   machine: string,
   out: Output,
   query: Logs,
   following: () => void = () => {},
-): Promise<void> {
+): Promise<number | null> {
   let begun = false;
-  const done = Promise.withResolvers<void>();
+  const done = Promise.withResolvers<number | null>();
   const stream: Stream = await client.stream(
     "machineLogs",
     { params: { machine }, query },
     {
       message(type, payload) {
-        if (type === F.EXIT) return done.resolve();
+        if (type === F.EXIT) {
+          const { value, text } = decodeExit(payload);
+          return done.resolve(text === "workload" ? value : null);
+        }
         if (type !== F.STDOUT && type !== F.STDERR) return;
         if (!begun) following();
         begun = true;
         (type === F.STDOUT ? out.raw : out.rawError)(payload);
         stream?.send(F.CREDIT, encodeU32(payload.length));
       },
-      close: (error) => (error ? done.reject(error) : done.resolve()),
+      close: (error) => (error ? done.reject(error) : done.resolve(null)),
     },
   );
-  await done.promise.finally(() => stream.close());
+  return await done.promise.finally(() => stream.close());
 }
 
 /** started: a machine that runs or has run. tail: how much of what it has printed is shown. Its exit code, once it has ended. */
-export async function follow(client: Client, started: Machine, out: Output, { stdin, tty }: Wants, tail?: string): Promise<number> {
+export async function follow(
+  client: Client,
+  started: Machine,
+  out: Output,
+  { stdin, tty, soon = false }: Wants,
+  tail?: string,
+): Promise<number> {
   const wanted = stdin && started.state === "running";
   let input: Promise<Stream | undefined> | undefined;
   // What is typed may be answered at once, so nobody types before somebody listens.
@@ -52,7 +65,8 @@ export async function follow(client: Client, started: Machine, out: Output, { st
   const raw = tty && wanted ? makeRaw() : undefined;
   const ignore = passSignals(client, started, out);
   try {
-    await printLogs(client, started.id, out, { follow: true, ...(tail !== undefined && { tail }) }, type);
+    const code = await printLogs(client, started.id, out, { follow: true, ...(tail !== undefined && { tail }) }, type);
+    if (soon && code !== null) return code;
   } finally {
     ignore();
     raw?.restore();

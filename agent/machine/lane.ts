@@ -33,7 +33,7 @@ import { newRecord, removeRecord, saveRecord, type Record } from "./record.ts";
 import { createSleep } from "./standby.ts";
 import { baseFile, dropMemory, keepMemory } from "./memory.ts";
 import { startMachine } from "./start.ts";
-import { climbDown } from "./stopping.ts";
+import { climbDown, untilOff } from "./stopping.ts";
 
 export type LaneDeps = {
   /** The node's id. */
@@ -65,6 +65,7 @@ export type Lane = ReturnType<typeof createLane>;
 const UID_BASE = 900_000;
 /** What could not be done with a machine's volumes is tried again. */
 const AGAIN_MS = 2_000;
+const LAST_MS = 10_000;
 
 export function createLane(deps: LaneDeps, found: Record | null, first: Desired) {
   const record = found ?? newRecord(first);
@@ -297,6 +298,8 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   }
 
   async function remove(): Promise<void> {
+    // One whose workload has ended is about to end, with all that it wrote to its volumes.
+    if (vm && readExit(deps.logsDir, id, record.logFrom.workload)) await untilOff(vm, LAST_MS);
     if (record.process) await stop(true);
     await endProcess();
     await deps.storage.remove(id);

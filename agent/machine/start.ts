@@ -112,7 +112,6 @@ async function launch(s: Start, { template, spare }: Way, signal: AbortSignal): 
     const result = await work();
     const done = [...record.steps, { name, ms: Math.round((performance.now() - from) * 10) / 10 }];
     record.steps = done.sort((a, b) => STEPS.indexOf(a.name) - STEPS.indexOf(b.name));
-    deps.changed(id);
     return result;
   };
   const [image, disk] = await together([

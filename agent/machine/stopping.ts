@@ -10,6 +10,18 @@ import type { Record } from "./record.ts";
 const ASK_MS = 2_000;
 const LOOK_MS = 20;
 
+/** Until the guest has powered itself off, or for so long. */
+export async function untilOff(vm: Vm, limitMs: number): Promise<void> {
+  const off = Promise.withResolvers<void>();
+  const look = async (): Promise<void> => {
+    const state = await vm.state().catch(() => "gone");
+    if (state !== "running") off.resolve();
+  };
+  vm.onChange(() => void look());
+  await look();
+  await Promise.race([off.promise, Bun.sleep(limitMs)]);
+}
+
 /** The record says on which rung it stands. Once the machine is to be gone altogether, it is no longer asked. */
 export async function climbDown(
   { record, save }: { record: Record; save(): void },

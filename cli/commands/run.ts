@@ -106,7 +106,7 @@ export const run: Command = {
       out.data(started);
       return out.line(started.name);
     }
-    const code = await follow(client, started, out, { stdin: interactive, tty });
+    const code = await follow(client, started, out, { stdin: interactive, tty, soon: flags.rm === true });
     // Its removal is on its way in any case; asked for now, it does not wait for those who come late.
     if (flags.rm) await client.destroyMachine({ params: { machine: made.id } }).catch(() => {});
     return code;

@@ -162,14 +162,24 @@ function kvmGroup(spec: VmSpec): number | null {
  * virtio-mmio devices cannot be plugged in, so a machine is born with disks of no size: what such a disk's node reads
  * is changed, and then its size (QEMU's blockdev-reopen, since 6.1).
  */
-async function setContent(qmp: Qmp, node: string, filename: string, readonly: boolean): Promise<void> {
-  const content = `${node}-${crypto.randomUUID().slice(0, 8)}`;
-  const file = { driver: "file", "node-name": content, filename, locking: "off", discard: "unmap", "read-only": readonly };
-  await qmp.execute("blockdev-add", file);
-  await qmp.execute("blockdev-reopen", {
-    options: [{ driver: "raw", "node-name": node, "read-only": readonly, discard: "unmap", file: content }],
+async function setContents(qmp: Qmp, disks: { node: string; file: string; readonly: boolean }[]): Promise<string[]> {
+  const options = disks.map(({ node, file, readonly }) => {
+    const content = { driver: "file", "node-name": `${node}-${crypto.randomUUID().slice(0, 8)}`, filename: file, locking: "off" };
+    return { content: { ...content, discard: "unmap", "read-only": readonly }, node, readonly };
   });
-  await forgetContents(qmp, node, content);
+  await Promise.all(options.map((o) => qmp.execute("blockdev-add", o.content)));
+  await qmp.execute("blockdev-reopen", {
+    options: options.map(({ content, node, readonly }) => ({
+      ...{ driver: "raw", "node-name": node, "read-only": readonly, discard: "unmap" },
+      file: content["node-name"],
+    })),
+  });
+  return options.map((o) => o.content["node-name"]);
+}
+
+async function setContent(qmp: Qmp, node: string, file: string, readonly: boolean): Promise<void> {
+  const [content] = await setContents(qmp, [{ node, file, readonly }]);
+  await forgetContents(qmp, node, content!);
 }
 
 /** All that such a disk has read before. */
@@ -213,12 +223,14 @@ function createVm(process: ProcessId, qmp: Qmp, host: HostDoors, madeIn: string)
       renameSync(runDir, spec.runDir);
       runDir = spec.runDir;
       host.confine(spec.id, process.pid, spec);
-      await Promise.all([
-        setContent(qmp, IMAGE_NODE, spec.image!, true),
-        setContent(qmp, DISK_NODE, spec.disk!, false),
-        ...spec.volumes.flatMap(({ file }, place) => (file === null ? [] : [setContent(qmp, volumeNode(place), file, false)])),
-        setLog(qmp, CONSOLE, spec.consoleLog),
-      ]);
+      const volumes = spec.volumes.flatMap(({ file }, place) =>
+        file === null ? [] : [{ node: volumeNode(place), file, readonly: false }],
+      );
+      const [image, disk] = [
+        { node: IMAGE_NODE, file: spec.image!, readonly: true },
+        { node: DISK_NODE, file: spec.disk!, readonly: false },
+      ];
+      await Promise.all([setContents(qmp, [image, disk, ...volumes]), setLog(qmp, CONSOLE, spec.consoleLog)]);
       await qmp.execute("cont");
       // A virtio port lets go of where it writes while its guest stands still, and can be told of no other.
       await setLog(qmp, WORKLOAD, spec.workloadLog);
