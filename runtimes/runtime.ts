@@ -52,10 +52,12 @@ export type Vm = {
   resume(): Promise<void>;
   powerButton(): Promise<void>;
   /**
-   * One that was made before anybody knew what for becomes this machine: its sockets, logs, limits, and what its disks
+   * One that was made before anybody knew what for becomes this machine: its sockets, its logs, and what its disks
    * hold. It was made with the same size and user, its TAP is called as the machine's by now, and it stood still; it runs on.
    */
   become(spec: VmSpec): Promise<void>;
+  /** And it gets limits under the machine's name. */
+  confine(spec: VmSpec): Promise<void>;
   /** Puts a volume to write to in a place for one while the guest runs. */
   insertVolume(place: number, file: string): Promise<void>;
   removeVolume(place: number, readonly: boolean): Promise<void>;

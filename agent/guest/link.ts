@@ -16,18 +16,20 @@ export type GuestLink = {
   close(): void;
 };
 
-/** config: what init is told, or null while that is not known. workload: what it then runs, where it runs something. onUp: called when `up` turns true. */
+/** config: what init is told, or null while that is not known. workload: what it then runs, where it runs something. networked: packets of it are let through. onUp: called when `up` turns true. */
 export function openGuest(
   socket: string,
   {
     config,
     workload,
+    networked,
     onUp,
     onRefused,
     log,
   }: {
     config(): Buffer | null;
     workload(): Buffer | null;
+    networked(): Promise<void>;
     onUp(): void;
     onRefused(error: Error): void;
     log(line: string): void;
@@ -47,7 +49,9 @@ export function openGuest(
     if (!bytes) return;
     telling = true;
     const run = workload();
-    const told = channel.ask(F.CONFIG, bytes, CONFIG_MS).then(() => run && channel.ask(F.RUN, run, CONFIG_MS));
+    const tell = (): Promise<Buffer> => channel.ask(F.CONFIG, bytes, CONFIG_MS);
+    // Nothing of the image runs before.
+    const told = run ? Promise.all([tell(), networked()]).then(() => channel.ask(F.RUN, run, CONFIG_MS)) : networked().then(tell);
     told
       .finally(() => (telling = false))
       .then(

@@ -3,6 +3,7 @@
  * cgroup v2 where its controllers are; the v1 hierarchies of hybrid hosts otherwise; nothing where neither is.
  */
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 
 const ROOT = "/sys/fs/cgroup";
 const PARENT = "hyperlane";
@@ -17,7 +18,8 @@ export function cgroupKind(): "v2" | "v1" | "none" {
   return existsSync(`${ROOT}/memory/cgroup.procs`) ? "v1" : "none";
 }
 
-export function enterCgroup(id: string, pid: number, limits: CgroupLimits): void {
+/** Moving a process takes the kernel milliseconds, in which nobody else need wait. */
+export async function enterCgroup(id: string, pid: number, limits: CgroupLimits): Promise<void> {
   const memory = (limits.memoryMib + VMM_MIB) * 2 ** 20;
   const quota = limits.cpu * 100_000;
   const kind = cgroupKind();
@@ -30,7 +32,7 @@ export function enterCgroup(id: string, pid: number, limits: CgroupLimits): void
     attempt(() => writeFileSync(`${dir}/pids.max`, String(PIDS_MAX)));
     // One CPU more than asked for: the VMM's own threads must not slow the guest's.
     attempt(() => writeFileSync(`${dir}/cpu.max`, `${quota + 100_000} 100000`));
-    writeFileSync(`${dir}/cgroup.procs`, String(pid));
+    await writeFile(`${dir}/cgroup.procs`, String(pid));
   } else if (kind === "v1") {
     const v1 = {
       memory: { "memory.limit_in_bytes": memory },
@@ -42,7 +44,7 @@ export function enterCgroup(id: string, pid: number, limits: CgroupLimits): void
       if (!existsSync(`${ROOT}/${controller}`)) continue;
       mkdirSync(dir, { recursive: true });
       for (const [file, value] of Object.entries(files)) attempt(() => writeFileSync(`${dir}/${file}`, String(value)));
-      writeFileSync(`${dir}/cgroup.procs`, String(pid));
+      await writeFile(`${dir}/cgroup.procs`, String(pid));
     }
   }
 }

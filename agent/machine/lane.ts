@@ -108,6 +108,8 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       if (news) waiting.abort();
     }
     guest?.configure();
+    // It waits for its rules where it needs them.
+    if (record.epoch !== desired.epoch) wake();
     // Reported as accepted only once its ports are open: whoever asked for one may then use it.
     deps
       .refreshNetwork()
@@ -250,6 +252,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     guest = openGuest(guestSocket(runDir()), {
       config: () => identity && guestConfig(record.desired, identity, deps.network.network, mountTexts(record)),
       workload: () => guestWorkload(record.desired),
+      networked: deps.refreshNetwork,
       onUp: () => starting?.up(),
       onRefused: (error) => starting?.refused(error),
       log: (line) => deps.log(`${record.desired.name}: ${line}`),

@@ -117,12 +117,10 @@ async function launch(s: Start, { template, spare }: Way, signal: AbortSignal): 
   const [image, disk] = await together([
     step("image", () => deps.images.arrived(rootfs, signal)),
     step("disk", () => deps.storage.createDisk(id, spec.diskMib, s.uid(), template?.disk)),
-    step("network", async () => {
-      await (spare ? deps.network.handOver(spare.id, id) : deps.network.attach(id, s.uid()));
-      await deps.refreshNetwork();
-    }),
+    step("network", () => (spare ? deps.network.handOver(spare.id, id) : deps.network.attach(id, s.uid()))),
   ]);
   const lent = await lendMounts(mounts, s.uid(), signal);
+  let confined: Promise<void> | undefined;
   await step("start", async () => {
     record.logFrom = logSizes(deps.logsDir, id);
     deps.templates.release(baseFile(deps.recordsDir, id));
@@ -131,10 +129,13 @@ async function launch(s: Start, { template, spare }: Way, signal: AbortSignal): 
     record.template = template?.key ?? null;
     const made = vmSpec(record, deps, s.addresses(), { image, disk, ...lent, runDir: s.runDir(), uid: s.uid(), from });
     await spare?.vm.become(made);
+    confined = spare?.vm.confine(made);
+    confined?.catch(() => {});
     s.take(spare?.vm ?? (await deps.runtime.start(made, signal)));
   });
   s.set("starting", { origin: template ? (template.key === null ? "memory" : spare ? "spare" : "template") : "boot" });
   await s.settle(await step("ready", () => s.becomeReady(signal)));
+  await confined;
   if (spare) void deps.spares.forget(spare);
   undo.move();
 }

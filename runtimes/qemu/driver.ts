@@ -43,7 +43,7 @@ export type HostDoors = {
   tail(path: string): string;
   saveMemory(process: ProcessId, bytes: number, path: string, whole: string | null): Promise<number>;
   restoreMemory(process: ProcessId, bytes: number, path: string): Promise<void>;
-  confine(id: string, pid: number, limits: { cpu: number; memoryMib: number }): void;
+  confine(id: string, pid: number, limits: { cpu: number; memoryMib: number }): Promise<void>;
 };
 
 const SOCKET_MS = 10_000;
@@ -68,10 +68,12 @@ export function createQemu(host: HostDoors): Runtime {
       if (!process) throw new Error(`QEMU ended at once: ${because()}`);
       await using undo = new AsyncDisposableStack();
       undo.defer(() => host.kill(process));
-      host.confine(spec.id, process.pid, spec);
+      const confined = host.confine(spec.id, process.pid, spec);
+      confined.catch(() => {});
       const ended = (): boolean => !host.isAlive(process);
       const qmp = (await appeared(ended)) ? await connect(qmpSocket(spec.runDir), ended) : undefined;
       if (!qmp) throw new Error(`QEMU ${ended() ? "ended at once" : `gave no control socket within ${SOCKET_MS / 1000} s`}: ${because()}`);
+      await confined;
       if (spec.from?.own) {
         await host.restoreMemory(process, spec.memoryMib * 2 ** 20, spec.from.own);
         await qmp.execute("migrate-incoming", { uri: devicesUri() });
@@ -138,7 +140,7 @@ async function serveFolder(spec: VmSpec, place: number, source: string, host: Ho
   const socket = folderSocket(spec.runDir, place);
   const pid = host.spawn(virtiofsdArgv(spec.runDir, place, source), spec.runDir, output);
   const process = host.identify(pid);
-  if (process) host.confine(spec.id, pid, spec);
+  if (process) await host.confine(spec.id, pid, spec);
   for (const deadline = Date.now() + SOCKET_MS; !existsSync(socket); await Bun.sleep(2)) {
     if (!process || !host.isAlive(process) || Date.now() > deadline)
       throw new Error(`virtiofsd does not serve "${source}": ${host.tail(output) || "it said nothing"}`);
@@ -222,7 +224,6 @@ function createVm(process: ProcessId, qmp: Qmp, host: HostDoors, madeIn: string)
     async become(spec) {
       renameSync(runDir, spec.runDir);
       runDir = spec.runDir;
-      host.confine(spec.id, process.pid, spec);
       const volumes = spec.volumes.flatMap(({ file }, place) =>
         file === null ? [] : [{ node: volumeNode(place), file, readonly: false }],
       );
@@ -235,6 +236,7 @@ function createVm(process: ProcessId, qmp: Qmp, host: HostDoors, madeIn: string)
       // A virtio port lets go of where it writes while its guest stands still, and can be told of no other.
       await setLog(qmp, WORKLOAD, spec.workloadLog);
     },
+    confine: (spec) => host.confine(spec.id, process.pid, spec),
     insertVolume: async (place, file) => {
       await setContent(qmp, volumeNode(place), file, false);
       await tellSize(place, statSync(file).size);
