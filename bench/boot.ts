@@ -75,6 +75,7 @@ async function ofLibvirt(dir: string, kvm: boolean, image: string): Promise<numb
   const link = openGuest(socket, {
     config: () => guestConfig(desired, identity, network, []),
     workload: () => null,
+    networked: () => Promise.resolve(),
     onUp: resolve,
     onRefused: (error) => void process.stderr.write(`${error.message}\n`),
     log: (line) => void process.stderr.write(`${line}\n`),

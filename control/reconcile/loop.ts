@@ -28,7 +28,7 @@ type Deps = {
   log(line: string): void;
 };
 
-/** Longest time between passes, and the shortest: a burst of requests is planned together. */
+/** Longest time between passes, and the shortest: one request is planned at once, a burst together. */
 const PERIOD_MS = 5_000;
 const SETTLE_MS = 5;
 /** After a failed write: a full disk is not asked a hundred times a second. */
@@ -39,7 +39,7 @@ export function createLoop({ store, agents, clock, desired, desiredVolume, log }
   let cancel: (() => void) | undefined;
   let due = Infinity;
   let stopped = false;
-  let pausedUntil = 0;
+  let [pausedUntil, lastPass] = [0, -Infinity];
 
   const schedule = (ms: number): void => {
     const at = Math.max(clock.now() + ms, pausedUntil);
@@ -51,6 +51,7 @@ export function createLoop({ store, agents, clock, desired, desiredVolume, log }
 
   function pass(): void {
     due = Infinity;
+    lastPass = clock.now();
     if (stopped || store.dead) return;
     try {
       const commands = settleFacts();
@@ -121,7 +122,7 @@ export function createLoop({ store, agents, clock, desired, desiredVolume, log }
   }
 
   return {
-    wake: () => schedule(SETTLE_MS),
+    wake: () => schedule(Math.max(0, lastPass + SETTLE_MS - clock.now())),
     stop() {
       stopped = true;
       cancel?.();
