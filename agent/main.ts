@@ -73,7 +73,6 @@ export async function runAgent(
   // Probing boots a kernel, which takes its time: the rest goes on meanwhile.
   const probing = openGround(dir, config.node, config.guestDir);
   probing.catch(() => {});
-  const images = openImages(`${dir}/images`, program, config.maxBuilds);
   const storage = await openStorage(paths.disksDir, config.zpool);
   const network = await openNetwork({
     bridge: config.bridge,
@@ -83,6 +82,8 @@ export async function runAgent(
   });
   const { found, ground, ...stand } = await probing;
   log(`Machines run on ${found.accelerator}: ${found.reason}.`);
+  // An emulated guest is slower at unpacking than any disk.
+  const images = openImages(`${dir}/images`, program, config.maxBuilds, found.accelerator === "kvm");
   const { runDir } = paths;
   const templates = openTemplates({ ...stand, ground, dir: `${dir}/templates`, runDir, network, image: images.find, log });
   const spares = openSpares({

@@ -94,6 +94,39 @@ export function createCompressor(putBlock: (bytes: Buffer) => number): { open():
   };
 }
 
+/** As the compressor, for contents that are to stand as they are: in a row, of which the first is told. */
+export function createPlain(putBlock: (bytes: Buffer) => number): { open(): Clusters } {
+  const block = Buffer.alloc(BLOCK);
+  return {
+    open() {
+      const extents: Extents = { starts: [0], blocks: [], plain: [true] };
+      let held = 0;
+      const emit = (): void => {
+        const at = putBlock(block);
+        if (!extents.blocks.length) extents.blocks.push(at);
+        held = 0;
+      };
+      return {
+        write(bytes) {
+          for (let at = 0; at < bytes.length;) {
+            const n = bytes.copy(block, held, at, at + BLOCK - held);
+            held += n;
+            at += n;
+            if (held === BLOCK) emit();
+          }
+        },
+        end() {
+          if (held) {
+            block.fill(0, held);
+            emit();
+          }
+          return extents;
+        },
+      };
+    },
+  };
+}
+
 /** The index: for each logical block, the extent that begins in it, or how far it is to the one that holds it. */
 export function encodeExtents({ starts, blocks, plain }: Extents, size: number): Buffer {
   const count = Math.ceil(size / BLOCK);

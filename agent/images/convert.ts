@@ -21,6 +21,7 @@ export const ConvertRequest = z.object({
   id: z.string(),
   layers: z.array(z.object({ digest: z.string(), diffId: z.string(), size: z.int() })),
   keepAll: z.boolean(),
+  compress: z.boolean(),
   maxBytes: z.int(),
   maxEntries: z.int(),
 });
@@ -52,7 +53,7 @@ async function convert(input: Input, fd: number): Promise<ConvertReply> {
   if (!fstatSync(fd).isFile()) throw new HyperlaneError("BUG", "the converter's output is no regular file");
   ftruncateSync(fd, 0);
   const request = ConvertRequest.parse(JSON.parse(await input.line()));
-  const erofs = createErofs(fd);
+  const erofs = createErofs(fd, request.compress);
   const cover = createCover();
   const budget = { bytes: request.maxBytes, entries: request.maxEntries };
   const layers: LayerEntry[][] = [];

@@ -7,7 +7,7 @@
  *   block 1..  data blocks and blocks of inodes, as they fall
  */
 import { ftruncateSync, writeSync } from "node:fs";
-import { BLOCK, createCompressor, encodeExtents, type Clusters } from "./compress.ts";
+import { BLOCK, createCompressor, createPlain, encodeExtents, type Clusters } from "./compress.ts";
 import type { Node } from "./tree.ts";
 
 const SUPER = 1024;
@@ -29,15 +29,16 @@ const XATTR_PREFIXES: readonly [index: number, prefix: string][] = [
   [6, "security."],
 ];
 const BATCH = 1024 * 1024;
+const ZEROS = Buffer.alloc(BLOCK);
 
 type Attributes = Pick<Node, "type" | "mode" | "uid" | "gid" | "mtime" | "mtimeNs" | "xattrs">;
 /** Takes one regular file's contents; end() gives its number. */
 export type FileWriter = { write(bytes: Buffer): void; end(): number };
 
-/** fd: an empty regular file, open for writing. */
-export function createErofs(fd: number) {
+/** fd: an empty regular file, open for writing. compress: with LZ4, whatever gets smaller. */
+export function createErofs(fd: number, compress: boolean) {
   const out = createBlocks(fd);
-  const compressor = createCompressor(out.put);
+  const contents = compress ? createCompressor(out.put) : createPlain(out.put);
   let serial = 1;
 
   function inode(a: Attributes, size: number, layout: number, u: number, xattrs: Buffer, nlink: number): Buffer {
@@ -69,7 +70,7 @@ export function createErofs(fd: number) {
 
   function file(a: Attributes, size: number): FileWriter {
     const whole = size < BLOCK ? Buffer.alloc(size) : undefined;
-    const clusters: Clusters | undefined = whole ? undefined : compressor.open();
+    const clusters: Clusters | undefined = whole ? undefined : contents.open();
     let have = 0;
     return {
       write(bytes) {
@@ -161,7 +162,9 @@ function createBlocks(fd: number) {
   const flushMeta = (): void => writeAll(fd, meta.subarray(0, BLOCK), metaBlock * BLOCK);
 
   const blocks = {
+    /** Zeros are holes. */
     put(bytes: Buffer): number {
+      if (bytes.equals(ZEROS)) return next++;
       if (batched === BATCH || (batched && batchAt + batched / BLOCK !== next)) flush();
       if (!batched) batchAt = next;
       bytes.copy(batch, batched);

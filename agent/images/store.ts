@@ -17,8 +17,11 @@ const MAX_UNPACKED_BYTES = 256 * 2 ** 30;
 const FULL_BYTES = 64 * 2 ** 20;
 const ARRIVAL_MS = 30 * 60 * 1000;
 
-/** converter: how the converter is started (convert.ts). atOnce: how many of them. */
-export function openImages(dir: string, converter: readonly string[], atOnce: number) {
+/**
+ * converter: how the converter is started (convert.ts). atOnce: how many of them. compress: smaller files, for guests
+ * that take no notice of unpacking what they read.
+ */
+export function openImages(dir: string, converter: readonly string[], atOnce: number, compress: boolean) {
   mkdirSync(dir, { recursive: true, mode: 0o755 });
   for (const name of readdirSync(dir)) if (!/^[a-f0-9]{64}\.erofs$/.test(name)) rmSync(`${dir}/${name}`, { recursive: true, force: true });
   const file = (rootfs: string): string => `${dir}/${rootfs}.erofs`;
@@ -45,7 +48,7 @@ export function openImages(dir: string, converter: readonly string[], atOnce: nu
     const fd = openSync(next, "w", 0o644);
     try {
       const { rootfs: id, layers, keepAll } = head;
-      const request: ConvertRequest = { id, layers, keepAll, maxBytes: MAX_UNPACKED_BYTES, maxEntries: MAX_ENTRIES };
+      const request: ConvertRequest = { id, layers, keepAll, compress, maxBytes: MAX_UNPACKED_BYTES, maxEntries: MAX_ENTRIES };
       const said = await runFed(converter, lead(request, blobs), fd);
       const reply = ConvertReply.safeParse(parseLast(said.stderr));
       if (!reply.success)
