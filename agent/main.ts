@@ -8,6 +8,7 @@ import { openFolders } from "#agent/host/folders.ts";
 import { readJson } from "#agent/host/files.ts";
 import { hostSize, type Accelerator } from "#agent/host/probe.ts";
 import { bootId } from "#agent/host/process.ts";
+import { createTurns } from "#agent/host/turns.ts";
 import { openImages, type Images } from "#agent/images/store.ts";
 import { openLanes, type Lanes } from "#agent/machine/lanes.ts";
 import { trimLogs } from "#agent/machine/logs.ts";
@@ -47,6 +48,8 @@ export type AgentConfig = z.infer<typeof Config>;
 
 const LOG_MAX_BYTES = 8 * 1024 * 1024;
 const HOUSEKEEPING_MS = 10_000;
+/** While one waits for its disk or its network, another computes. */
+const STARTS_PER_CPU = 2;
 const BOOT_TIMEOUT_MS = 120_000;
 
 /** program: how this program is started as the converter of images. */
@@ -62,6 +65,34 @@ export async function runAgent(
       hint: "Run `hyperlane init` first.",
     });
   const config = Config.parse(raw);
+  const { stand, found, images, storage, network, templates, spares, volumes, lanes, ...paths } = await openNode(dir, config, program, log);
+  await lanes.recover();
+  const upstream = config.dnsServer === null ? hostServers : () => [config.dnsServer!];
+  const resolver = await startResolver([gateway4(network.network), gateway6(network.network)], lanes.names, upstream);
+  const status = statusOf(version, config, found, storage, stand.runtime, images, templates, spares);
+  const { node, tls } = config;
+  const doors = { node, tls, lanes, volumes, images, templates, status, logsDir: paths.logsDir, workDir: `${dir}/work`, log };
+  const server = await startAgentServer(doors, config.address);
+  const housekeeping = setInterval(() => {
+    trimLogs(paths.logsDir, LOG_MAX_BYTES);
+    templates.prune(images.list().map((i) => i.rootfs));
+    spares.wake();
+  }, HOUSEKEEPING_MS);
+  log(`The agent of ${config.node} listens on ${config.address}.`);
+  return {
+    async close(): Promise<void> {
+      clearInterval(housekeeping);
+      server.close();
+      resolver.close();
+      lanes.detach();
+      await spares.close();
+      await templates.close();
+    },
+  };
+}
+
+/** All that the node's machines are made of, each knowing of those that it needs. */
+async function openNode(dir: string, config: AgentConfig, program: readonly string[], log: (line: string) => void) {
   const paths = {
     recordsDir: `${dir}/machines`,
     disksDir: `${dir}/disks`,
@@ -86,6 +117,7 @@ export async function runAgent(
   const images = openImages(`${dir}/images`, program, config.maxBuilds, found.accelerator === "kvm");
   const { runDir } = paths;
   const templates = openTemplates({ ...stand, ground, dir: `${dir}/templates`, runDir, network, image: images.find, log });
+  const starts = createTurns(hostSize().cpu * STARTS_PER_CPU);
   const spares = openSpares({
     ...stand,
     dir: `${dir}/templates`,
@@ -96,6 +128,7 @@ export async function runAgent(
     image: images.find,
     roomMib: () => hostSize().memoryMib - lanes.promisedMib(),
     uids: () => lanes.uids(),
+    starts,
     log,
   });
   const volumes = openVolumes({
@@ -116,32 +149,11 @@ export async function runAgent(
     network,
     templates,
     spares,
+    starts,
     bootTimeoutMs: BOOT_TIMEOUT_MS,
     log,
   });
-  await lanes.recover();
-  const upstream = config.dnsServer === null ? hostServers : () => [config.dnsServer!];
-  const resolver = await startResolver([gateway4(network.network), gateway6(network.network)], lanes.names, upstream);
-  const status = statusOf(version, config, found, storage, stand.runtime, images, templates, spares);
-  const { node, tls } = config;
-  const doors = { node, tls, lanes, volumes, images, templates, status, logsDir: paths.logsDir, workDir: `${dir}/work`, log };
-  const server = await startAgentServer(doors, config.address);
-  const housekeeping = setInterval(() => {
-    trimLogs(paths.logsDir, LOG_MAX_BYTES);
-    templates.prune(images.list().map((i) => i.rootfs));
-    spares.wake();
-  }, HOUSEKEEPING_MS);
-  log(`The agent of ${config.node} listens on ${config.address}.`);
-  return {
-    async close(): Promise<void> {
-      clearInterval(housekeeping);
-      server.close();
-      resolver.close();
-      lanes.detach();
-      await spares.close();
-      await templates.close();
-    },
-  };
+  return { stand, found, images, storage, network, templates, spares, volumes, lanes, ...paths };
 }
 
 /** What an agent that was killed has left of work in progress. */

@@ -114,7 +114,9 @@ async function pullAndConvert(dir: string, name: string): Promise<{ seconds: num
     const peak = /VmHWM:\s*(\d+) kB/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))?.[1];
     if (peak) peakMib = Number(peak) / 1024;
   }, 20);
-  child.stdin.write(`${JSON.stringify({ id: digest, layers, keepAll: false, compress: true, maxBytes: 2 ** 40, maxEntries: 1_000_000 })}\n`);
+  child.stdin.write(
+    `${JSON.stringify({ id: digest, layers, keepAll: false, compress: true, maxBytes: 2 ** 40, maxEntries: 1_000_000 })}\n`,
+  );
   for (const l of layers.toReversed())
     for await (const piece of createReadStream(blobs.path(l.digest), { highWaterMark: 256 * 1024 })) {
       child.stdin.write(piece as Buffer);

@@ -62,6 +62,8 @@ export function openGuest(
         (thrown) => {
           log(`configuration: ${toHyperlaneError(thrown).message}`);
           if (toHyperlaneError(thrown).code === "FAILED") onRefused(thrown);
+          // One that had no time to answer is told again, which changes nothing where it has heard.
+          if (toHyperlaneError(thrown).code === "TIMEOUT") channel.resync();
         },
       );
   }

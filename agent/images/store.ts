@@ -6,6 +6,7 @@ import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, ren
 import { fromErrorBody, HyperlaneError } from "#contract/errors.ts";
 import type { ImageHead } from "#contract/wire/agent.ts";
 import { runFed } from "#agent/host/run.ts";
+import { createTurns } from "#agent/host/turns.ts";
 import { ConvertReply, type ConvertRequest } from "./convert.ts";
 
 export type Images = ReturnType<typeof openImages>;
@@ -28,20 +29,8 @@ export function openImages(dir: string, converter: readonly string[], atOnce: nu
   const coming = new Map<string, Promise<{ again: boolean }>>();
   const listeners = new Set<(rootfs: string, failure: HyperlaneError | null) => void>();
 
-  let busy = 0;
-  const queue: (() => void)[] = [];
-  /** What it waits for is not read meanwhile, so nothing piles up. */
-  async function turn<T>(work: () => Promise<T>): Promise<T> {
-    if (busy >= atOnce) await new Promise<void>((go) => queue.push(go));
-    else busy++;
-    try {
-      return await work();
-    } finally {
-      const next = queue.shift();
-      if (next) next();
-      else busy--;
-    }
-  }
+  // What waits for its turn is not read meanwhile, so nothing piles up.
+  const turns = createTurns(atOnce);
 
   async function make(head: ImageHead, blobs: AsyncIterable<Uint8Array>): Promise<{ again: boolean }> {
     const next = `${file(head.rootfs)}.new`;
@@ -75,7 +64,7 @@ export function openImages(dir: string, converter: readonly string[], atOnce: nu
       if (existsSync(file(head.rootfs))) return { again: false };
       const other = coming.get(head.rootfs);
       if (other) return await other;
-      const work = turn(() => make(head, blobs));
+      const work = turns.turn(() => make(head, blobs));
       coming.set(head.rootfs, work);
       const tell = (failure: HyperlaneError | null): void => [...listeners].forEach((l) => l(head.rootfs, failure));
       try {

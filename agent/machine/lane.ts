@@ -12,6 +12,7 @@ import { guestConfig, guestWorkload } from "#agent/guest/identity.ts";
 import { openGuest, type GuestLink } from "#agent/guest/link.ts";
 import { removeCgroup } from "#agent/host/cgroup.ts";
 import type { Folders } from "#agent/host/folders.ts";
+import type { Turns } from "#agent/host/turns.ts";
 import { bootId, cpuMs, end, isAlive, kill } from "#agent/host/process.ts";
 import type { Images } from "#agent/images/store.ts";
 import { addressesOf } from "#agent/network/plan.ts";
@@ -49,6 +50,8 @@ export type LaneDeps = {
   network: Network;
   templates: Templates;
   spares: Spares;
+  /** Machines that start at once. */
+  starts: Turns;
   kernel: { kernel: string; initramfs: string };
   accelerator: "kvm" | "tcg";
   tscKhz: number;

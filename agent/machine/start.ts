@@ -5,6 +5,7 @@
 import { toHyperlaneError } from "#contract/errors.ts";
 import type { Observed } from "#contract/resources/machine.ts";
 import type { Addresses } from "#agent/network/plan.ts";
+import type { Turns } from "#agent/host/turns.ts";
 import type { Spare } from "#agent/templates/spares.ts";
 import type { Shape } from "#agent/templates/shape.ts";
 import type { Template } from "#agent/templates/templates.ts";
@@ -38,6 +39,7 @@ type Kept = Omit<Template, "key"> & { key: null };
 /** What it goes on from, and in which process, if one waits for it. */
 type Way = { template: Template | Kept | null; spare: Spare | null };
 const BOOT: Way = { template: null, spare: null };
+const TURN_MS = 3_000;
 type Step = Observed["steps"][number]["name"];
 const STEPS: readonly Step[] = ["image", "disk", "network", "start", "ready"];
 
@@ -55,7 +57,7 @@ export async function startMachine(s: Start, signal: AbortSignal): Promise<void>
   const ways: Way[] = [...(spare ? [{ template, spare }] : []), ...(template ? [{ template, spare: null }] : []), BOOT];
   for (const way of ways)
     try {
-      await launch(s, way, signal);
+      await inTurn(deps.starts, () => launch(s, way, signal), signal);
       break;
     } catch (thrown) {
       const error = toHyperlaneError(thrown);
@@ -66,6 +68,14 @@ export async function startMachine(s: Start, signal: AbortSignal): Promise<void>
       record.steps = [];
     }
   if (shape) deps.templates.wish(shape);
+  deps.spares.wake();
+}
+
+/** One that takes its time to come up does not keep others from starting. */
+async function inTurn(turns: Turns, work: () => Promise<void>, signal: AbortSignal): Promise<void> {
+  let done: Promise<void> | undefined;
+  await turns.turn(() => Promise.race([(done = work()).catch(() => {}), Bun.sleep(TURN_MS)]), signal);
+  await done;
 }
 
 function giveUp({ record, deps }: Start, { template, spare }: Way, why: string): void {

@@ -9,6 +9,7 @@ import { F } from "#contract/wire/frames.ts";
 import { rehearsal } from "#agent/guest/identity.ts";
 import { removeCgroup } from "#agent/host/cgroup.ts";
 import { end, isAlive } from "#agent/host/process.ts";
+import type { Turns } from "#agent/host/turns.ts";
 import { fill } from "#agent/storage/storage.ts";
 import type { Vm } from "#runtimes/runtime.ts";
 import { anonymous, connect, nobodysId, type BuildDeps } from "./build.ts";
@@ -29,6 +30,8 @@ type Deps = BuildDeps & {
   roomMib(): number;
   /** Users that machines' VMMs have. */
   uids(): (number | null)[];
+  /** Machines that start, which come first. */
+  starts: Turns;
   log(line: string): void;
 };
 /** rootfs: of whom was started last, for the rehearsal to be of that kind. starts: when, in ms. */
@@ -49,7 +52,7 @@ export function openSpares(deps: Deps) {
   const ending = new AbortController();
   let making: Promise<void> | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
-  let [startedAt, failedAt] = [0, -Infinity];
+  let failedAt = -Infinity;
 
   function wake(): void {
     clearTimeout(timer);
@@ -64,7 +67,7 @@ export function openSpares(deps: Deps) {
       const demands = [...wanted].map(([key, { shape, starts }]) => ({ key, memoryMib: shape.memoryMib, starts }));
       const { dismiss, make } = planSpares(demands, [...spares.values()], deps.roomMib(), now);
       for (const id of dismiss) await dismissSpare(deps, pop(id));
-      const rests = now - startedAt < QUIET_MS || now - failedAt < AGAIN_MS || ending.signal.aborted;
+      const rests = !deps.starts.idle || now - failedAt < AGAIN_MS || ending.signal.aborted;
       made.last = make === null || rests || !(await add(make));
     }
   }
@@ -114,9 +117,9 @@ export function openSpares(deps: Deps) {
     dismiss: (spare: Spare): Promise<void> => dismissSpare(deps, spare),
     /** A machine of this shape starts. */
     started(key: string, shape: Shape, rootfs: string): void {
-      startedAt = Date.now();
+      const now = Date.now();
       const { starts } = wanted.get(key) ?? { starts: [] };
-      wanted.set(key, { shape, rootfs, starts: [...starts.filter((at) => startedAt - at < FORGET_MS), startedAt] });
+      wanted.set(key, { shape, rootfs, starts: [...starts.filter((at) => now - at < FORGET_MS), now] });
       wake();
     },
     /** Has it look whether there are as many as there should be. */
