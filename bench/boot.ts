@@ -6,6 +6,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { openGuest } from "#agent/guest/link.ts";
+import type { Desired } from "#contract/wire/agent.ts";
 import { guestConfig } from "#agent/guest/identity.ts";
 import { createSshCa, generateSshCaKeys } from "#control/auth/ssh.ts";
 import { MachineSpec } from "#contract/resources/machine.ts";
@@ -69,11 +70,12 @@ async function ofLibvirt(dir: string, kvm: boolean, image: string): Promise<numb
     id: "m-bench",
     slot: 50_000,
     spec: MachineSpec.parse({}),
-    workload: { kind: "system", init: "/sbin/init" },
-  } as Parameters<typeof guestConfig>[0];
+    workload: { kind: "system" as const, init: "/sbin/init" },
+    mounts: [],
+  } satisfies Partial<Desired> as unknown as Desired;
   const network = { bridge: "hyperlane0", subnet4: "10.77.0.0/16", prefix6: "fd00:1:2:3", uplink: null };
   const link = openGuest(socket, {
-    config: () => guestConfig(desired, identity, network, []),
+    config: () => guestConfig({ desired, copied: false }, identity, network, []),
     workload: () => null,
     networked: () => Promise.resolve(),
     onUp: resolve,

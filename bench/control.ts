@@ -136,7 +136,7 @@ async function log(): Promise<Measure[]> {
           type: "v1.MachineRequested",
           subject: id,
           actor: "b",
-          data: { name: id, labels: {}, spec, image: FAKE_MACHINE_IMAGE, exposures: [] },
+          data: { name: id, labels: {}, spec, image: FAKE_MACHINE_IMAGE, exposures: [], source: null },
         })),
       );
     for (let at = 0; at < PRESENT; at += 1000)

@@ -103,7 +103,7 @@ async function many(n: TestNode, { docker }: Docker): Promise<Measure[]> {
   const remove = async (): Promise<void> => void (await Promise.all(names.map((name) => n.ok(n.vps("destroy", name, "--yes")))));
   const first = await all(start);
   await remove();
-  await spares(n, MANY * 0.8);
+  await spares(n, MANY * 0.7);
   const ours = await all(start);
   const machines = await Promise.all(names.map(async (name) => JSON.parse(await n.ok(n.vps("show", name, "--json"))) as Machine));
   if (!machines.every((m) => m.state === "running")) throw new Error("Not all of them run.");

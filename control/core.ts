@@ -101,6 +101,7 @@ export function desiredOf(state: State, m: StoredMachine, identityOf: SshCa["hos
     snapshots: snapshotsOf(state, m.id),
     withMemory: snapshotsOf(state, m.id).filter((s) => state.snapshot.get(s)!.memory),
     restore: m.restore,
+    source: m.source,
     sleep: m.sleep,
     mounts: m.spec.mounts.map((x) => ({ ...x, volume: x.volume === null ? null : (state.volumeNames.get(x.volume) ?? null) })),
     networks: m.spec.networks.flatMap(({ network, aliases }) => {

@@ -17,7 +17,7 @@
 
 /* boot.c */
 void boot_kernel(void);             /* what is the same in every machine */
-void boot_root(int system, int folders); /* initramfs -> the machine's root; reports and powers off on failure */
+void boot_root(int system, int flags);  /* initramfs -> the machine's root; reports and powers off on failure */
 void disks_release(void);           /* so that others may be found in their place */
 void disks_idle(void);              /* waits until nothing is mounted from them */
 void disks_take(char last);         /* /dev/vda to /dev/vdLAST, if they were let go of */

@@ -5,8 +5,13 @@ import { encodeExec } from "#contract/wire/frames.ts";
 import { ZONE } from "#agent/network/dns.ts";
 import { addressesOf, gateway4, gateway6, prefixLength4, type NodeNetwork } from "#agent/network/plan.ts";
 
-/** mounts: as guest/volume.c reads them. */
-export function guestConfig(desired: Desired, identity: Identity, network: NodeNetwork, mounts: string[]): Buffer {
+/** copied: what its disk holds was another machine's. mounts: as guest/volume.c reads them. */
+export function guestConfig(
+  { desired, copied }: { desired: Desired; copied: boolean },
+  identity: Identity,
+  network: NodeNetwork,
+  mounts: string[],
+): Buffer {
   const { address4, address6 } = addressesOf(network, desired);
   const hostname = desired.spec.hostname ?? desired.name;
   const resolvConf = `nameserver ${gateway4(network)}\nnameserver ${gateway6(network)}\nsearch ${ZONE}\n`;
@@ -14,7 +19,7 @@ export function guestConfig(desired: Desired, identity: Identity, network: NodeN
   const { workload } = desired;
   const system = workload.kind === "system";
   return encodeConfig({
-    root: { init: system ? workload.init : null, folders: desired.mounts.some((m) => m.folder !== null) },
+    root: { init: system ? workload.init : null, folders: desired.mounts.some((m) => m.folder !== null), copied },
     network: guestNetwork(network, desired),
     hostname,
     resolvConf: system ? resolvConf : null,
@@ -28,14 +33,14 @@ export function guestConfig(desired: Desired, identity: Identity, network: NodeN
 /** A machine that a template is made of: it is nobody, and nowhere. */
 export function anonymousConfig(init: string): Buffer {
   const nobody = { network: null, hostname: "localhost", resolvConf: null, mounts: [], unmounts: [], files: [] };
-  return encodeConfig({ root: { init, folders: false }, ...nobody, ...now() });
+  return encodeConfig({ root: { init, folders: false, copied: false }, ...nobody, ...now() });
 }
 
 /** What a spare rehearses with (guest/still.c): some machine, which only says that it was there. */
 export function rehearsal(network: NodeNetwork): Buffer {
   const name = "rehearsal";
   const config = encodeConfig({
-    root: { init: null, folders: false },
+    root: { init: null, folders: false, copied: false },
     network: guestNetwork(network, { id: "m-rehearsal000", slot: 0 }),
     hostname: name,
     resolvConf: null,

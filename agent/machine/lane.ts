@@ -209,7 +209,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     if (as === "up") {
       watch();
       noteUse(mounts);
-      return set("running");
+      return set("running", { copied: false });
     }
     await noteEnd((await vm?.state()) ?? "gone");
   }
@@ -253,7 +253,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       if (what === "off" || what === "gone") wake();
     });
     guest = openGuest(guestSocket(runDir()), {
-      config: () => identity && guestConfig(record.desired, identity, deps.network.network, mountTexts(record)),
+      config: () => identity && guestConfig(record, identity, deps.network.network, mountTexts(record)),
       workload: () => guestWorkload(record.desired),
       networked: deps.refreshNetwork,
       onUp: () => starting?.up(),

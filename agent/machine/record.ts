@@ -34,6 +34,8 @@ export const Record = z.object({
   folders: z.array(z.object({ path: z.string(), readonly: z.boolean() })),
   /** Why a volume that it should have is not there, or one that it should not have is; by volume. */
   mountReasons: z.record(z.string(), z.string()),
+  /** Its disk is a copy of another machine's, whose ids are still in it. */
+  copied: z.boolean(),
   /** Where in its logs the last start begins, in bytes. */
   logFrom: z.object({ console: z.int(), workload: z.int() }),
   /** The rung of the stopping ladder it stands on, and until when: a new agent goes on from there. */
@@ -47,6 +49,7 @@ export function newRecord(desired: Desired): Record {
     epoch: 0,
     process: null,
     uid: null,
+    copied: false,
     phase: "stopped",
     exit: null,
     exitCode: null,

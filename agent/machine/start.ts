@@ -40,19 +40,20 @@ type Kept = Omit<Template, "key"> & { key: null };
 type Way = { template: Template | Kept | null; spare: Spare | null };
 const BOOT: Way = { template: null, spare: null };
 const TURN_MS = 3_000;
+const NOTABLE_MS = 200;
 type Step = Observed["steps"][number]["name"];
 const STEPS: readonly Step[] = ["image", "disk", "network", "start", "ready"];
 
 export async function startMachine(s: Start, signal: AbortSignal): Promise<void> {
   const { record, deps } = s;
-  const { id, epoch, rootfs } = record.desired;
+  const { id, epoch } = record.desired;
   const fresh = { process: null, uid: null, stopping: null, origin: null, template: null };
   s.set("preparing", { ...fresh, epoch, exit: null, exitCode: null, reason: null, steps: [] });
   forgetSleep(deps.recordsDir, id);
   const newDisk = !deps.storage.has(id);
   const shape = shapeOf(record);
-  const template = (await whatWasKept(s)) ?? (shape && (await deps.templates.find(shape, newDisk)));
-  if (shape && !shape.system) deps.spares.started(deps.templates.keyFor(shape), shape, rootfs);
+  const template = (await whatWasKept(s)) ?? (shape && (await deps.templates.find(shape, newDisk && !record.desired.source)));
+  using _started = demandFor(s, shape);
   const spare = template && spareFor(s, template);
   const ways: Way[] = [...(spare ? [{ template, spare }] : []), ...(template ? [{ template, spare: null }] : []), BOOT];
   for (const way of ways)
@@ -68,7 +69,13 @@ export async function startMachine(s: Start, signal: AbortSignal): Promise<void>
       record.steps = [];
     }
   if (shape) deps.templates.wish(shape);
-  deps.spares.wake();
+}
+
+/** What follows asks for as many spares as machines start at once. */
+function demandFor({ record, deps }: Start, shape: Shape | null): DisposableStack {
+  const until = new DisposableStack();
+  if (shape && !shape.system) until.defer(deps.spares.started(deps.templates.keyFor(shape), shape, record.desired.rootfs));
+  return until;
 }
 
 /** One that takes its time to come up does not keep others from starting. */
@@ -112,7 +119,7 @@ async function whatWasKept({ record, deps }: Start): Promise<Kept | null> {
 
 async function launch(s: Start, { template, spare }: Way, signal: AbortSignal): Promise<void> {
   const { record, deps, mounts } = s;
-  const { id, rootfs, spec } = record.desired;
+  const { id, rootfs } = record.desired;
   await using undo = new AsyncDisposableStack();
   if (spare) undo.defer(() => deps.spares.dismiss(spare));
   undo.defer(s.endProcess);
@@ -120,13 +127,16 @@ async function launch(s: Start, { template, spare }: Way, signal: AbortSignal): 
   const step = async <T>(name: Step, work: () => Promise<T>): Promise<T> => {
     const from = performance.now();
     const result = await work();
-    const done = [...record.steps, { name, ms: Math.round((performance.now() - from) * 10) / 10 }];
+    const ms = Math.round((performance.now() - from) * 10) / 10;
+    const done = [...record.steps, { name, ms }];
     record.steps = done.sort((a, b) => STEPS.indexOf(a.name) - STEPS.indexOf(b.name));
+    // What somebody may be waiting for; the rest is told with what follows.
+    if (ms > NOTABLE_MS) deps.changed(id);
     return result;
   };
   const [image, disk] = await together([
     step("image", () => deps.images.arrived(rootfs, signal)),
-    step("disk", () => deps.storage.createDisk(id, spec.diskMib, s.uid(), template?.disk)),
+    step("disk", () => makeDisk(s, template)),
     step("network", () => (spare ? deps.network.handOver(spare.id, id) : deps.network.attach(id, s.uid()))),
   ]);
   const lent = await lendMounts(mounts, s.uid(), signal);
@@ -148,6 +158,13 @@ async function launch(s: Start, { template, spare }: Way, signal: AbortSignal): 
   await confined;
   if (spare) void deps.spares.forget(spare);
   undo.move();
+}
+
+async function makeDisk({ record, deps, uid }: Start, template: Template | Kept | null): Promise<string> {
+  const { id, spec, source } = record.desired;
+  if (!source || deps.storage.has(id)) return deps.storage.createDisk(id, spec.diskMib, uid(), template?.disk);
+  record.copied = true;
+  return await deps.storage.cloneDisk(id, { id: source.machine, snapshot: source.snapshot }, uid());
 }
 
 /** All of them, to their ends, also where one fails: nothing is taken back that another still works on. */

@@ -28,6 +28,8 @@ export type Storage = {
   has(id: string): boolean;
   /** Makes the disk unless it is there; its path, which this user may open. content: a page file (agent/host/pages.ts); null: an empty file system. */
   createDisk(id: string, mib: number, uid: number, content?: string | null): Promise<string>;
+  /** As createDisk; what it holds is a copy of another's snapshot. */
+  cloneDisk(id: string, from: { id: string; snapshot: string }, uid: number): Promise<string>;
   diskPath(id: string): string;
   /** Bytes that the snapshot holds. */
   snapshot(id: string, snapshot: string): Promise<number>;
@@ -152,6 +154,12 @@ function fileStorage(dir: string, kind: "reflink" | "sparse"): Storage {
         mkdirSync(`${dir}/${id}`, { recursive: true, mode: 0o711 });
         await fill(dir, diskPath(id), id, mib, uid, content);
       }
+      return diskPath(id);
+    },
+    async cloneDisk(id, from, uid) {
+      mkdirSync(`${dir}/${id}`, { recursive: true, mode: 0o711 });
+      if (!existsSync(diskPath(id))) await copy(snapshotPath(from.id, from.snapshot), diskPath(id));
+      chownSync(diskPath(id), uid, uid);
       return diskPath(id);
     },
     async snapshot(id, snapshot) {

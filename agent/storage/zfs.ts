@@ -60,18 +60,42 @@ export async function openZfs(dir: string, pool: string): Promise<Storage> {
     }
   }
 
+  async function makeHome(id: string): Promise<void> {
+    if (!(await names("filesystem", home(id))).length) {
+      mkdirSync(`${dir}/${id}`, { recursive: true, mode: 0o711 });
+      await run(["zfs", "create", "-o", `mountpoint=${dir}/${id}`, "-o", "compression=on", "-o", "atime=off", home(id)]);
+    }
+    if (!(await names("filesystem", `${home(id)}/1`)).length) await run(["zfs", "create", `${home(id)}/1`]);
+  }
+
+  async function exportSnapshot(id: string, snapshot: string, to: string): Promise<void> {
+    const clone = `${home(id)}/export`;
+    await destroy([clone]);
+    await run(["zfs", "clone", await must(id, snapshot), clone]);
+    try {
+      await run(["cp", "--sparse=always", fileOf(`${dir}/${id}/export`, id), `${to}.new`], { timeoutMs: 600_000 });
+      await run(["sync", "--", `${to}.new`]);
+      renameSync(`${to}.new`, to);
+    } finally {
+      await destroy([clone]);
+      rmSync(`${dir}/${id}/export`, { recursive: true, force: true });
+    }
+  }
+
   return {
     kind: "zfs",
     diskPath,
     has: (id) => existsSync(diskPath(id)),
     async createDisk(id, mib, uid, content = null) {
-      if (!(await names("filesystem", home(id))).length) {
-        mkdirSync(`${dir}/${id}`, { recursive: true, mode: 0o711 });
-        await run(["zfs", "create", "-o", `mountpoint=${dir}/${id}`, "-o", "compression=on", "-o", "atime=off", home(id)]);
-      }
-      if (!(await names("filesystem", `${home(id)}/1`)).length) await run(["zfs", "create", `${home(id)}/1`]);
+      await makeHome(id);
       if (!existsSync(diskPath(id))) await fill(dir, diskPath(id), id, mib, uid, content);
       else chownSync(diskPath(id), uid, uid);
+      return diskPath(id);
+    },
+    async cloneDisk(id, from, uid) {
+      await makeHome(id);
+      if (!existsSync(diskPath(id))) await exportSnapshot(from.id, from.snapshot, diskPath(id));
+      chownSync(diskPath(id), uid, uid);
       return diskPath(id);
     },
     async snapshot(id, snapshot) {
@@ -93,19 +117,7 @@ export async function openZfs(dir: string, pool: string): Promise<Storage> {
       if (name) await destroy(["-d", name]);
       await prune(id);
     },
-    async exportSnapshot(id, snapshot, to) {
-      const clone = `${home(id)}/export`;
-      await destroy([clone]);
-      await run(["zfs", "clone", await must(id, snapshot), clone]);
-      try {
-        await run(["cp", "--sparse=always", fileOf(`${dir}/${id}/export`, id), `${to}.new`], { timeoutMs: 600_000 });
-        await run(["sync", "--", `${to}.new`]);
-        renameSync(`${to}.new`, to);
-      } finally {
-        await destroy([clone]);
-        rmSync(`${dir}/${id}/export`, { recursive: true, force: true });
-      }
-    },
+    exportSnapshot,
     async remove(id) {
       if ((await names("filesystem", home(id))).length) await destroy(["-R", home(id)]);
       rmSync(`${dir}/${id}`, { recursive: true, force: true });

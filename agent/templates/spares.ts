@@ -13,7 +13,7 @@ import type { Turns } from "#agent/host/turns.ts";
 import { fill } from "#agent/storage/storage.ts";
 import type { Vm } from "#runtimes/runtime.ts";
 import { anonymous, connect, nobodysId, type BuildDeps } from "./build.ts";
-import { FORGET_MS, planSpares } from "./demand.ts";
+import { FORGET_MS, planSpares, type Start } from "./demand.ts";
 import type { Shape } from "./shape.ts";
 import type { Template, Templates } from "./templates.ts";
 
@@ -34,8 +34,8 @@ type Deps = BuildDeps & {
   starts: Turns;
   log(line: string): void;
 };
-/** rootfs: of whom was started last, for the rehearsal to be of that kind. starts: when, in ms. */
-type Wanted = { shape: Shape; rootfs: string; starts: number[] };
+/** rootfs: of whom was started last, for the rehearsal to be of that kind. starting: how many are. */
+type Wanted = { shape: Shape; rootfs: string; starting: number; starts: Start[] };
 
 /** Whoever has just started machines wants to use them. */
 const QUIET_MS = 250;
@@ -63,7 +63,7 @@ export function openSpares(deps: Deps) {
   async function keep(): Promise<void> {
     for (const made = { last: false }; !made.last;) {
       const now = Date.now();
-      for (const [key, { starts }] of wanted) if (now - starts.at(-1)! > FORGET_MS || !deps.templates.has(key)) wanted.delete(key);
+      for (const [key, { starts }] of wanted) if (now - starts.at(-1)!.at > FORGET_MS || !deps.templates.has(key)) wanted.delete(key);
       const demands = [...wanted].map(([key, { shape, starts }]) => ({ key, memoryMib: shape.memoryMib, starts }));
       const { dismiss, make } = planSpares(demands, [...spares.values()], deps.roomMib(), now);
       for (const id of dismiss) await dismissSpare(deps, pop(id));
@@ -115,12 +115,18 @@ export function openSpares(deps: Deps) {
     /** It is a machine now: what it had under its own name goes. */
     forget: ({ id }: Spare): Promise<void> => clear(deps, id),
     dismiss: (spare: Spare): Promise<void> => dismissSpare(deps, spare),
-    /** A machine of this shape starts. */
-    started(key: string, shape: Shape, rootfs: string): void {
-      const now = Date.now();
-      const { starts } = wanted.get(key) ?? { starts: [] };
-      wanted.set(key, { shape, rootfs, starts: [...starts.filter((at) => now - at < FORGET_MS), now] });
-      wake();
+    /** A machine of this shape starts; call the result once it has. */
+    started(key: string, shape: Shape, rootfs: string): () => void {
+      const at = Date.now();
+      const w = wanted.get(key) ?? { shape, rootfs, starting: 0, starts: [] };
+      w.starting++;
+      w.starts = [...w.starts.filter((s) => at - s.at < FORGET_MS), { at, beside: w.starting }];
+      wanted.set(key, { ...w, rootfs });
+      return () => {
+        const now = wanted.get(key);
+        if (now) now.starting--;
+        wake();
+      };
     },
     /** Has it look whether there are as many as there should be. */
     wake,

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { HyperlaneError } from "#contract/errors.ts";
-import type { Machine } from "#contract/resources/machine.ts";
+import type { Machine, MachineSpec, Source } from "#contract/resources/machine.ts";
 import { countOf, mibOf } from "#cli/amounts.ts";
 import { ifThere, JSON_FLAG, type Command, type Context } from "#cli/command.ts";
 import { ensureVolumes, MOUNT_FLAGS, placing } from "#cli/mounts.ts";
@@ -19,6 +19,7 @@ export const up: Command = {
     "vps up api-prod --cpu 4 --ram 8G",
     "vps up                      # what hyperlane.yaml here says",
     "vps up db -v data:/var/lib/data --network back",
+    "vps up api-test --from-snapshot api-prod/before-upgrade",
     "vps up worker --image my-api:v3 --env MODE=batch --label team=core",
   ],
   args: [0, 1],
@@ -28,6 +29,11 @@ export const up: Command = {
     ram: { type: "string", value: "SIZE", help: "Memory, like 512M or 8G (512M)" },
     disk: { type: "string", value: "SIZE", help: "Size of its writable disk (10G)" },
     image: { type: "string", value: "IMAGE", help: "Image to start from (debian:12)" },
+    "from-snapshot": {
+      type: "string",
+      value: "MACHINE/SNAPSHOT",
+      help: "Begin with a copy of that disk, as that machine's image and size",
+    },
     env: { type: "string", multiple: true, short: "e", value: "K=V", help: "An environment variable; may be given again" },
     label: { type: "string", multiple: true, short: "l", value: "K=V", help: "A label; may be given again" },
     idle: { type: "string", value: "TIME", help: "To standby after so long with nothing to do, like 10m; or never (the default)" },
@@ -51,10 +57,16 @@ export const up: Command = {
     const there = await ifThere(client.getMachine({ params: { machine: name } }));
     let machine: Machine;
     const place = placing(ctx.flags);
+    const source = sourceOf(ctx.flags);
     if (!there) {
       await ensureVolumes(client, ctx.out, place.mounts || []);
-      machine = await client.createMachine({ body: { name, labels: labels ?? {}, spec: { ...asked, ...place } } });
+      const like = source && likeSource((await client.getMachine({ params: { machine: source.machine } })).spec);
+      machine = await client.createMachine({ body: { name, labels: labels ?? {}, source, spec: { ...like, ...asked, ...place } } });
     } else {
+      if (source)
+        throw new HyperlaneError("CONFLICT", `"${name}" is there already, so it cannot begin with a copy.`, {
+          hint: `Choose another name; or go back to a snapshot of its own: vps snapshot restore ${name} SNAPSHOT`,
+        });
       if (Object.keys(place).length)
         throw new HyperlaneError("STATE", `"${name}" is there already, and this command leaves its volumes and networks as they are.`, {
           hint: "`vps volume attach` and `vps network connect` change them.",
@@ -146,6 +158,26 @@ function readProjectFile(): ProjectFile | undefined {
         hint: `There is: ${known.join(", ")}.`,
       });
   return vm as ProjectFile;
+}
+
+function sourceOf(flags: Context["flags"]): Source | null {
+  const text = flags["from-snapshot"] as string | undefined;
+  if (text === undefined) return null;
+  const [machine, snapshot, ...rest] = text.split("/");
+  if (!machine || !snapshot || rest.length)
+    throw new HyperlaneError("INVALID", `--from-snapshot must be MACHINE/SNAPSHOT, not "${text}".`, {
+      field: "from-snapshot",
+      hint: "`vps snapshot list MACHINE` shows what there is.",
+    });
+  for (const other of ["image", "disk"])
+    if (flags[other] !== undefined)
+      throw new HyperlaneError("USAGE", `--from-snapshot and --${other} exclude each other.`, { hint: "The copy has its own." });
+  return { machine, snapshot };
+}
+
+/** Its volumes, its addresses and its host name stay its own. */
+function likeSource({ mounts: _, hostname: __, autoRemove: ___, ...spec }: MachineSpec) {
+  return spec;
 }
 
 function spec({ flags }: Context, file: ProjectFile | undefined) {

@@ -168,6 +168,10 @@ export const Observed = z.object({
 });
 export type Observed = z.infer<typeof Observed>;
 
+/** A snapshot of another machine, a copy of whose disk is its first; by ids, or, where it is asked for, by names as well. */
+export const Source = z.strictObject({ machine: z.string(), snapshot: z.string() });
+export type Source = z.infer<typeof Source>;
+
 export const Machine = z.object({
   id: z.string(),
   name: z.string(),
@@ -190,6 +194,7 @@ export const Machine = z.object({
   /** What runs was started before the last change of the spec. */
   needsRestart: z.boolean(),
   restore: z.object({ snapshot: z.string(), epoch: z.int() }).nullable(),
+  source: Source.nullable(),
   sleep: Sleep,
   exposures: z.array(Exposure),
   observed: Observed.nullable(),
@@ -198,8 +203,10 @@ export const Machine = z.object({
 });
 export type Machine = z.infer<typeof Machine>;
 
+/** source: the image and the size of the disk are then that one's, whatever the spec says. */
 export const MachineCreate = z.strictObject({
   name: Name,
+  source: Source.nullable().default(null),
   labels: Labels.default({}),
   spec: MachineSpec.prefault({}),
   exposures: z.array(Exposure).max(100).default([]),

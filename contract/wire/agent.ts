@@ -6,7 +6,7 @@
  * than one already accepted is stale and ignored, so lost, doubled and reordered messages are harmless.
  */
 import { z } from "zod";
-import { Exposure, MachineProcess, MachineSpec, MachineStats, Observed, Sleep } from "../resources/machine.ts";
+import { Exposure, MachineProcess, MachineSpec, MachineStats, Observed, Sleep, Source } from "../resources/machine.ts";
 import { TemplateShape } from "../resources/template.ts";
 import { VolumeObserved } from "../resources/volume.ts";
 import { Workload } from "../resources/workload.ts";
@@ -55,6 +55,7 @@ export const Desired = z.object({
   /** Those of them that keep its RAM as well. */
   withMemory: SnapshotIds,
   restore: Restore.nullable(),
+  source: Source.nullable(),
   sleep: Sleep,
   /** Its mounts, with the ids of volumes. */
   mounts: z.array(z.object({ volume: VolumeId.nullable(), folder: z.string().nullable(), path: z.string(), readonly: z.boolean() })),

@@ -16,8 +16,8 @@ export type GuestConfig = {
   files: { name: string; mode: number; content: string }[];
 };
 
-/** init: the image's own; null: it has none. folders: some of the host are to be mounted. */
-type Root = { init: string | null; folders: boolean };
+/** init: the image's own; null: it has none. folders: some of the host are to be mounted. copied: the disk was another machine's. */
+type Root = { init: string | null; folders: boolean; copied: boolean };
 type GuestNetwork = {
   mac: string;
   address6: string;
@@ -32,7 +32,7 @@ export function encodeConfig(c: GuestConfig): Buffer {
   const clock = Buffer.alloc(8);
   clock.writeBigUInt64LE(c.clockNs);
   return Buffer.concat([
-    record(12, Buffer.from(`${c.root.folders ? "\x01" : "\0"}${c.root.init ?? ""}\0`)),
+    record(12, Buffer.from(`${String.fromCharCode((c.root.folders ? 1 : 0) | (c.root.copied ? 2 : 0))}${c.root.init ?? ""}\0`)),
     // Before anything that may draw on it.
     record(8, c.entropy),
     record(1, Buffer.from(c.hostname)),

@@ -1,15 +1,16 @@
 /** Operations on machines. Each records intent and nothing else: the reconciler acts on it. */
-import { HyperlaneError } from "#contract/errors.ts";
+import { HyperlaneError, invariant } from "#contract/errors.ts";
 import { formatMib } from "#contract/size.ts";
 import { parsePublicLine } from "#contract/wire/ssh.ts";
 import type { MachineImage } from "#contract/resources/image.ts";
 import { signalNumber, tooLong, workloadOf } from "#contract/resources/workload.ts";
-import type { Exposure, MachineSpec, Power } from "#contract/resources/machine.ts";
+import type { Exposure, MachineSpec, Power, Source } from "#contract/resources/machine.ts";
 import type { Verb } from "#contract/resources/states.ts";
 import { usageByNode, whyNot } from "#control/schedule/place.ts";
-import { imageNamed, type EventData, type EventType, type NewEvent, type StoredMachine } from "#control/model/state.ts";
+import { imageNamed, type EventData, type EventType, type NewEvent, type State, type StoredMachine } from "#control/model/state.ts";
 import { demand, machineOf, view, type Deps, type Handlers, type Request } from "./handler.ts";
 import { checkNetworks } from "./networks.ts";
+import { readySnapshot } from "./snapshots.ts";
 import { checkMounts } from "./volumes.ts";
 
 type Names =
@@ -56,15 +57,19 @@ export const machineHandlers: Pick<Handlers, Names> = {
         field: "spec.diskMib",
         hint: `Ask for ${formatMib(maxDiskMib)} or less.`,
       });
-    const image = imageFor(store.state, body.spec.image);
-    checkWorkload(body.name, body.spec, image);
+    const copied = body.source && copyOf(store.state, body.source);
+    const spec = { ...body.spec, ...copied?.spec };
+    const image = copied?.image ?? imageFor(store.state, spec.image);
+    checkWorkload(body.name, spec, image);
     for (const e of body.exposures) checkPort(store.state, e, null);
-    checkMounts(store.state, body.spec.mounts, null);
-    checkNetworks(store.state, body.spec.networks);
-    checkRuntime(store.state, body.spec.runtime);
+    checkMounts(store.state, spec.mounts, null);
+    checkNetworks(store.state, spec.networks);
+    checkRuntime(store.state, spec.runtime);
     const id = newId("m");
     return {
-      events: [{ type: "v1.MachineRequested", subject: id, actor: token.id, data: { ...body, image } }],
+      events: [
+        { type: "v1.MachineRequested", subject: id, actor: token.id, data: { ...body, spec, image, source: copied?.source ?? null } },
+      ],
       result: () => view(store.state.machine.get(id)!),
     };
   },
@@ -160,6 +165,14 @@ export const machineHandlers: Pick<Handlers, Names> = {
     return connections.stats(machine.node!, machine.id);
   },
 };
+
+/** What a machine that is to begin as another's snapshot has of that. */
+function copyOf(state: State, asked: Source) {
+  const { id, name, spec, image, node } = machineOf(state, { machine: asked.machine });
+  const snapshot = readySnapshot(state, { id, name }, asked.snapshot);
+  invariant(node !== null, "a snapshot is on a node");
+  return { spec: { image: spec.image, diskMib: spec.diskMib }, image, source: { machine: id, snapshot: snapshot.id } };
+}
 
 function nameTaken(name: string): HyperlaneError {
   return new HyperlaneError("CONFLICT", `A machine named "${name}" is there already.`, {

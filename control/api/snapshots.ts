@@ -98,10 +98,10 @@ function snapshotsOf(state: State, owner: string): Snapshot[] {
   return [...(state.snapshotsOf.get(owner) ?? [])].map((id) => state.snapshot.get(id)!).sort((a, b) => a.createdAt - b.createdAt);
 }
 
-function readySnapshot(state: State, owner: Owner, nameOrId: string | undefined): Snapshot {
+export function readySnapshot(state: State, owner: Owner, nameOrId: string | undefined): Snapshot {
   const snapshot = findSnapshot(state, owner, nameOrId);
   if (snapshot.state !== "ready")
-    throw new HyperlaneError("STATE", `The snapshot "${snapshot.name}" is ${snapshot.state}, so it cannot be restored.`);
+    throw new HyperlaneError("STATE", `The snapshot "${snapshot.name}" is ${snapshot.state}, so there is nothing to go back to.`);
   return snapshot;
 }
 

@@ -10,7 +10,7 @@ import { forgetSnapshots } from "./snapshots-of.ts";
 import type { Reducers, State, StoredMachine, Touched } from "./state.ts";
 
 export type MachineEvents = {
-  "v1.MachineRequested": { name: string; labels: Record<string, string>; spec: MachineSpec; image: MachineImage; exposures: Exposure[] };
+  "v1.MachineRequested": Pick<StoredMachine, "name" | "labels" | "spec" | "image" | "exposures" | "source">;
   "v1.MachineSpecChanged": { spec: MachineSpec; labels: Record<string, string>; image: MachineImage };
   "v1.MachineRenamed": { name: string };
   /** A change of power, or (restart, retry by the user) a new epoch at the same power. */

@@ -46,7 +46,7 @@ export function createLoop({ store, agents, clock, desired, desiredVolume, log }
     if (stopped || at >= due) return;
     cancel?.();
     due = at;
-    cancel = clock.after(at - clock.now(), pass);
+    cancel = clock.after(Math.max(0, at - clock.now()), pass);
   };
 
   function pass(): void {
@@ -146,6 +146,7 @@ function absent(id: string, revision: number): Desired {
     snapshots: [],
     withMemory: [],
     restore: null,
+    source: null,
     sleep: { n: 0, wish: "awake", force: false, wakeAt: null },
     mounts: [],
     networks: [],

@@ -67,7 +67,7 @@ function world() {
         type: "v1.MachineRequested",
         subject: id,
         actor: "t",
-        data: { name: id, labels: {}, spec: MachineSpec.parse(spec), image: FAKE_MACHINE_IMAGE, exposures: [] },
+        data: { name: id, labels: {}, spec: MachineSpec.parse(spec), image: FAKE_MACHINE_IMAGE, exposures: [], source: null },
       }),
     machine: (id = "m-1") => state.machine.get(id)!,
     observe: (change: Partial<Observed>, id = "m-1") =>

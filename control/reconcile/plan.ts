@@ -43,8 +43,11 @@ export function plan(world: World): Action[] {
 function placement(m: StoredMachine, world: World, usage: Map<string, Usage>, placed: Map<string, string>): NewEvent[] {
   const volumes = nodesOfVolumes(m, world.state, placed);
   const at = new Set([...volumes.values()].filter((node) => node !== null));
+  const source = m.source && world.state.machine.get(m.source.machine)?.node;
+  if (source) at.add(source);
   const nodes = [...world.state.node.values()].filter((n) => !at.size || at.has(n.id));
-  const found = at.size > 1 ? { reason: "Its volumes are on different nodes." } : place(m.spec, nodes, usage);
+  const apart = source ? "The snapshot and its volumes are on different nodes." : "Its volumes are on different nodes.";
+  const found = at.size > 1 ? { reason: apart } : place(m.spec, nodes, usage);
   if ("reason" in found) return m.reason === found.reason ? [] : [fact("v1.MachineUnplaceable", m.id, found)];
   reserve(usage, found.node, m.spec, found.slot);
   const events = [fact("v1.MachinePlaced", m.id, found)];

@@ -12,7 +12,7 @@ const requested = (n: number): NewEvent => ({
   type: "v1.MachineRequested",
   subject: `m-${n}`,
   actor: "t",
-  data: { name: `vm${n}`, labels: {}, spec: MachineSpec.parse({}), image: FAKE_MACHINE_IMAGE, exposures: [] },
+  data: { name: `vm${n}`, labels: {}, spec: MachineSpec.parse({}), image: FAKE_MACHINE_IMAGE, exposures: [], source: null },
 });
 
 function withFile(run: (path: string) => Promise<void>): Promise<void> {
