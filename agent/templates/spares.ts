@@ -63,7 +63,8 @@ export function openSpares(deps: Deps) {
   async function keep(): Promise<void> {
     for (const made = { last: false }; !made.last;) {
       const now = Date.now();
-      for (const [key, { starts }] of wanted) if (now - starts.at(-1)!.at > FORGET_MS || !deps.templates.has(key)) wanted.delete(key);
+      for (const [key, { starting, starts }] of wanted)
+        if (!starting && (now - starts.at(-1)!.at > FORGET_MS || !deps.templates.has(key))) wanted.delete(key);
       const demands = [...wanted].map(([key, { shape, starts }]) => ({ key, memoryMib: shape.memoryMib, starts }));
       const { dismiss, make } = planSpares(demands, [...spares.values()], deps.roomMib(), now);
       for (const id of dismiss) await dismissSpare(deps, pop(id));
