@@ -16,12 +16,10 @@ export async function* looks(client: Client, id: string): AsyncGenerator<Machine
   let wake = Promise.withResolvers<void>();
   const stream = await client.stream(
     "watchEvents",
-    {},
+    { query: { subject: id } },
     {
       message: () => {},
-      text: (text) => {
-        if ((JSON.parse(text) as { subject: string }).subject === id) wake.resolve();
-      },
+      text: () => wake.resolve(),
       close: () => wake.resolve(),
     },
   );

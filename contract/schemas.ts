@@ -191,7 +191,11 @@ export const SCHEMAS = {
     }),
     output: page(Event),
   },
-  watchEvents: { query: z.strictObject({ after: z.coerce.number().int().min(0).optional() }), output: z.unknown() },
+  /** subject: only those about this one, by id. */
+  watchEvents: {
+    query: z.strictObject({ after: z.coerce.number().int().min(0).optional(), subject: z.string().optional() }),
+    output: z.unknown(),
+  },
   listTokens: { output: page(Token) },
   createToken: { body: TokenCreate, output: Token.extend({ secret: z.string() }) },
   removeToken: { output: Token },

@@ -111,7 +111,7 @@ void boot_root(int system, int flags) {
     wait_for("/dev/vda");
     wait_for("/dev/vdb");
     mount_or_fail("/dev/vda", "/image", "erofs", MS_RDONLY, "");
-    mount_or_fail("/dev/vdb", "/rw", "ext4", MS_NOATIME, "");
+    mount_or_fail("/dev/vdb", "/rw", "ext4", MS_NOATIME, "noinit_itable"); /* a new disk is all zeros */
     S2(mkdir, "/rw/upper", 0755);
     S2(mkdir, "/rw/work", 0755);
     boot_rw = open_file("/rw", O_RDONLY | O_DIRECTORY, 0);

@@ -63,15 +63,15 @@ function fail(ws: Socket, thrown: unknown): void {
   ws.close(1011);
 }
 
-/** From `after` (default: now), first what the log holds, then what comes; no gap and no double in between. */
+/** From `after` (default: now), first what the log holds, then what comes; no gap and no double in between. subject: of that one alone. */
 function watch(ws: Socket, { store }: Deps): void {
-  const { after = store.lastSeq } = ws.data.query as Query<"watchEvents">;
+  const { after = store.lastSeq, subject } = ws.data.query as Query<"watchEvents">;
   let sent = after;
   const send = (events: StoredEvent[]): void => {
     for (const event of events) {
       if (event.seq <= sent) continue;
       sent = event.seq;
-      ws.send(JSON.stringify(event));
+      if (subject === undefined || event.subject === subject) ws.send(JSON.stringify(event));
     }
     if (ws.getBufferedAmount() > EVENTS_BEHIND_BYTES)
       fail(ws, new HyperlaneError("TOO_LARGE", "This client reads events too slowly.", { hint: `Connect again with after=${sent}.` }));
