@@ -71,7 +71,7 @@ export async function runAgent(
   const resolver = await startResolver([gateway4(network.network), gateway6(network.network)], lanes.names, upstream);
   const status = statusOf(version, config, found, storage, stand.runtime, images, templates, spares);
   const { node, tls } = config;
-  const doors = { node, tls, lanes, volumes, images, templates, status, logsDir: paths.logsDir, workDir: `${dir}/work`, log };
+  const doors = { node, tls, lanes, volumes, images, templates, spares, status, logsDir: paths.logsDir, workDir: `${dir}/work`, log };
   const server = await startAgentServer(doors, config.address);
   const housekeeping = setInterval(() => {
     trimLogs(paths.logsDir, LOG_MAX_BYTES);

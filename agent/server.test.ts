@@ -21,6 +21,7 @@ beforeAll(async () => {
       volumes: createFakeVolumes(host) as never,
       images: { onArrival: () => () => {} } as never,
       templates: { onChange: () => () => {} } as never,
+      spares: { onChange: () => () => {} } as never,
       logsDir: "/",
       workDir: "/",
       status,

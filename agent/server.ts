@@ -26,6 +26,7 @@ import type { Lanes } from "#agent/machine/lanes.ts";
 import { decodeProcesses } from "#agent/machine/processes.ts";
 import type { Volumes } from "#agent/storage/volumes.ts";
 import type { Shape } from "#agent/templates/shape.ts";
+import type { Spares } from "#agent/templates/spares.ts";
 import type { Templates } from "#agent/templates/templates.ts";
 import { grpcError, openStream } from "./streams.ts";
 
@@ -35,6 +36,7 @@ type Deps = {
   volumes: Volumes;
   images: Images;
   templates: Templates;
+  spares: Spares;
   logsDir: string;
   /** For what exists only for a while. */
   workDir: string;
@@ -143,7 +145,7 @@ function observe(deps: Deps, call: ServerWritableStream<unknown, Observation>): 
   };
   const stops = [deps.lanes.onChange(changed), deps.volumes.onChange(changed)];
   const sendStatus = (): void => send(false, deps.status(), []);
-  stops.push(deps.images.onArrival(sendStatus), deps.templates.onChange(sendStatus));
+  stops.push(deps.images.onArrival(sendStatus), deps.templates.onChange(sendStatus), deps.spares.onChange(sendStatus));
   const beat = setInterval(() => send(true, deps.status(), all()), HEARTBEAT_MS);
   send(true, deps.status(), all());
   const end = (): void => {

@@ -41,7 +41,7 @@ type Wanted = { shape: Shape; rootfs: string; starting: number; starts: Start[] 
 const QUIET_MS = 250;
 const COME_UP_MS = 30_000;
 /** What could not be made is not tried again for so long. */
-const AGAIN_MS = 60_000;
+const AGAIN_MS = 10_000;
 const DISK_MIB = 64;
 /** Above those of slots. */
 const UID_BASE = 1_000_000;
@@ -53,6 +53,8 @@ export function openSpares(deps: Deps) {
   let making: Promise<void> | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let failedAt = -Infinity;
+  const listeners = new Set<() => void>();
+  const changed = (): void => listeners.forEach((l) => l());
 
   function wake(): void {
     clearTimeout(timer);
@@ -76,7 +78,19 @@ export function openSpares(deps: Deps) {
   function pop(id: string): Spare {
     const spare = spares.get(id)!;
     spares.delete(id);
+    changed();
     return spare;
+  }
+
+  /** One that has died is none. */
+  function put(spare: Spare): void {
+    spares.set(spare.id, spare);
+    spare.vm.onChange((what) => {
+      if (what !== "gone" || spares.get(spare.id) !== spare) return;
+      void dismissSpare(deps, pop(spare.id));
+      wake();
+    });
+    changed();
   }
 
   /** false: not now. */
@@ -85,8 +99,7 @@ export function openSpares(deps: Deps) {
     const [template, image] = [await deps.templates.find(shape, false), deps.image(rootfs)];
     if (template?.key !== key || image === null) return false;
     try {
-      const made = await makeSpare(deps, shape, template, image, freeUid(), ending.signal);
-      spares.set(made.id, made);
+      put(await makeSpare(deps, shape, template, image, freeUid(), ending.signal));
       return true;
     } catch (thrown) {
       failedAt = Date.now();
@@ -131,6 +144,10 @@ export function openSpares(deps: Deps) {
     },
     /** Has it look whether there are as many as there should be. */
     wake,
+    onChange(listener: () => void): () => void {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
     count: (key: string): number => [...spares.values()].filter((s) => s.key === key).length,
     async close(): Promise<void> {
       clearTimeout(timer);

@@ -59,6 +59,7 @@ export async function startFakeNode(made: Made, dir: string, { stepMs, log, ...s
       volumes: createFakeVolumes(host) as never,
       images: createFakeImages(host) as never,
       templates: { onChange: () => () => {} } as never,
+      spares: { onChange: () => () => {} } as never,
       logsDir: dir,
       workDir: dir,
       status: () => fakeStatus(host, size),
