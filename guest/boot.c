@@ -102,9 +102,6 @@ void disks_take(char last) {
         if (disks[i][0]) put_text(DRIVER "bind", disks[i]), disks[i][0] = 0;
 }
 
-/* What systemd would take for its own: it makes them where they are missing. */
-static const char *const ids[] = {"/root/etc/machine-id", "/root/var/lib/dbus/machine-id", "/root/var/lib/systemd/random-seed"};
-
 void boot_root(int system, int flags) {
     load_modules("/modules-folders", flags & 1);
     disks_take('b');
@@ -116,7 +113,6 @@ void boot_root(int system, int flags) {
     S2(mkdir, "/rw/work", 0755);
     boot_rw = open_file("/rw", O_RDONLY | O_DIRECTORY, 0);
     mount_or_fail("root", "/root", "overlay", MS_NOATIME, "lowerdir=/image,upperdir=/rw/upper,workdir=/rw/work");
-    for (u32 i = 0; flags & 2 && i < countof(ids); i++) S1(unlink, ids[i]);
     static const char *const moved[] = {"/dev", "/proc", "/sys"};
     for (u32 i = 0; i < countof(moved); i++) {
         char to[16] = "/root";
@@ -128,6 +124,10 @@ void boot_root(int system, int flags) {
     mount_or_fail("/root", "/", "", MS_MOVE, "");
     S1(chroot, ".");
     S1(chdir, "/");
+    if (flags & 2) {
+        new_machine_id();
+        S1(unlink, "/var/lib/systemd/random-seed");
+    }
     if (system) {
         run_dir = "/run/hyperlane";
         S2(mkdir, "/run", 0755);

@@ -8,7 +8,7 @@
  *  12 the root: 1 where folders of the host come, plus 2 where the disk was another machine's, path of the image's own init NUL, "" where there is none
  *  13 MAC address[6], without which there is no network
  *
- * The root comes first; the network's records after 13. Applying a configuration twice changes nothing, so the host
+ * Entropy comes first, then the root; the network's records after 13. Applying a configuration twice changes nothing, so the host
  * sends it again on every connect. */
 #include "init.h"
 

@@ -46,6 +46,7 @@ i64 rehearse(struct frame *f);      /* returns twice, like fork: */
 #define REHEARSAL "/proc/self/exe"  /* run as a workload by this name, we only say that we were */
 extern int rehearsing;              /* we are the child that only pretends */
 void go_on(void);
+void new_machine_id(void);          /* so that two machines of one disk are not one */
 /* stream.c */
 struct stream;
 void streams_request(struct frame *f);

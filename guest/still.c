@@ -57,16 +57,23 @@ static void hex(char *to, const u8 *bytes, u32 n) {
     for (u32 i = 0; i < 2 * n; i++) to[i] = "0123456789abcdef"[bytes[i / 2] >> (i & 1 ? 0 : 4) & 15];
 }
 
+void new_machine_id(void) {
+    char id[34] = {[32] = '\n'};
+    u8 random[16];
+    S3(getrandom, random, sizeof random, 0);
+    hex(id, random, 16);
+    put_text("/etc/machine-id", id);
+}
+
 /* The kernel has told its boot id to others before it told us: a new one is laid over it (as systemd-nspawn does). */
 static void renew(void) {
-    char id[34] = {[32] = '\n'}, boot[38] = {[8] = '-', [13] = '-', [18] = '-', [23] = '-', [36] = '\n'}, path[64] = "";
-    u8 random[32];
+    char boot[38] = {[8] = '-', [13] = '-', [18] = '-', [23] = '-', [36] = '\n'}, path[64] = "";
+    u8 random[16];
+    new_machine_id();
     S3(getrandom, random, sizeof random, 0);
-    random[22] = (random[22] & 0x0f) | 0x40, random[24] = (random[24] & 0x3f) | 0x80; /* RFC 9562: version 4 */
-    hex(id, random, 16);
-    hex(boot, random + 16, 4), hex(boot + 9, random + 20, 2), hex(boot + 14, random + 22, 2), hex(boot + 19, random + 24, 2);
-    hex(boot + 24, random + 26, 6);
-    put_text("/etc/machine-id", id);
+    random[6] = (random[6] & 0x0f) | 0x40, random[8] = (random[8] & 0x3f) | 0x80; /* RFC 9562: version 4 */
+    hex(boot, random, 4), hex(boot + 9, random + 4, 2), hex(boot + 14, random + 6, 2), hex(boot + 19, random + 8, 2);
+    hex(boot + 24, random + 10, 6);
     append(path, sizeof path, run_dir), append(path, sizeof path, "/boot_id");
     put_file(path, 0444, boot, 37);
     S5(mount, path, BOOT_ID, "", MS_BIND, "");

@@ -31,8 +31,8 @@ export const up: Command = {
     image: { type: "string", value: "IMAGE", help: "Image to start from (debian:12)" },
     "from-snapshot": {
       type: "string",
-      value: "MACHINE/SNAPSHOT",
-      help: "Begin with a copy of that disk, as that machine's image and size",
+      value: "NAME/SNAP",
+      help: "Begin with a copy of that disk, and that machine's image and sizes",
     },
     env: { type: "string", multiple: true, short: "e", value: "K=V", help: "An environment variable; may be given again" },
     label: { type: "string", multiple: true, short: "l", value: "K=V", help: "A label; may be given again" },

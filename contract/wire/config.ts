@@ -32,9 +32,9 @@ export function encodeConfig(c: GuestConfig): Buffer {
   const clock = Buffer.alloc(8);
   clock.writeBigUInt64LE(c.clockNs);
   return Buffer.concat([
-    record(12, Buffer.from(`${String.fromCharCode((c.root.folders ? 1 : 0) | (c.root.copied ? 2 : 0))}${c.root.init ?? ""}\0`)),
     // Before anything that may draw on it.
     record(8, c.entropy),
+    record(12, Buffer.from(`${String.fromCharCode((c.root.folders ? 1 : 0) | (c.root.copied ? 2 : 0))}${c.root.init ?? ""}\0`)),
     record(1, Buffer.from(c.hostname)),
     ...(c.network ? networkRecords(c.network) : []),
     ...(c.resolvConf === null ? [] : [record(6, Buffer.from(c.resolvConf))]),

@@ -58,6 +58,24 @@ it("a snapshot brings the disk back", async () => {
   expect(await ok(vps("exec", "one", "--", "cat", "/root/state"))).toBe("good\n");
 });
 
+it("a new machine begins with a copy of a snapshot, as somebody else", async () => {
+  const ids = "cat /root/state /etc/machine-id /proc/sys/kernel/random/boot_id; hostname";
+  await ok(vps("up", "copy", "--from-snapshot", "one/before", "--ram", "384M"));
+  const [one, copy] = await Promise.all(["one", "copy"].map(async (m) => (await ok(vps("exec", m, "--", "sh", "-c", ids))).split("\n")));
+  expect([copy![0], copy![3]]).toEqual(["good", "copy"]);
+  for (const i of [1, 2]) expect(copy![i]).not.toBe(one![i]!);
+  const { spec } = await node.machine("copy");
+  expect([spec.image, spec.memoryMib, spec.diskMib]).toEqual(["debian:12", 384, 10240]);
+  // It has its own from then on, also when what it was copied from is gone.
+  await ok(vps("exec", "copy", "--", "sh", "-c", "echo mine > /root/state"));
+  await ok(vps("snapshot", "rm", "one", "before"));
+  await ok(vps("restart", "copy"));
+  const after = (await ok(vps("exec", "copy", "--", "cat", "/root/state", "/etc/machine-id"))).split("\n");
+  expect(after.slice(0, 2)).toEqual(["mine", copy![1]!]);
+  expect((await vps("up", "third", "--from-snapshot", "one/before")).err).toContain('"one" has no snapshot "before"');
+  await ok(vps("destroy", "copy", "--yes"));
+});
+
 it("a terminal, as a shell wants one", async () => {
   const pieces: Uint8Array[] = [];
   const argv = [
