@@ -51,7 +51,7 @@ async function groundOf(runtime: Runtime, kernel: Kernel, accelerator: "kvm" | "
 }
 
 /** QEMU, with this host's doors. */
-function openRuntime(node: string): Runtime {
+export function openRuntime(node: string): Runtime {
   return createQemu({
     spawn: (argv, cwd, output, descriptors) => spawnDetached(argv, output, { cwd, descriptors }),
     run,

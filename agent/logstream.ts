@@ -67,6 +67,8 @@ export function streamLogs(call: ServerDuplexStream<Buffer, Buffer>, lane: Lane,
   function pump(): void {
     if (over) return;
     open();
+    // Looked for first: what the workload printed before it ended is then read below.
+    const exit = request.follow && source === "workload" ? readExit(logsDir, lane.id, lane.record.logFrom.workload) : undefined;
     for (;;) {
       send();
       if (queue.length) return; // until the reader has taken some
@@ -77,7 +79,6 @@ export function streamLogs(call: ServerDuplexStream<Buffer, Buffer>, lane: Lane,
       at += readSync(fd!, chunk, 0, chunk.length, at);
       reader.push(chunk);
     }
-    const exit = request.follow && source === "workload" ? readExit(logsDir, lane.id, lane.record.logFrom.workload) : undefined;
     if (!request.follow || hasEnded(lane.record) || (exit && endsWith(lane.record, exit.code))) end(exit);
   }
 

@@ -40,6 +40,8 @@ const Config = z.object({
   zpool: z.string().nullable(),
   /** CPUs offered to machines; null: as many as the host has. */
   cpus: z.int().nullable(),
+  /** RAM offered to machines; null: as much as the host has. */
+  memoryMib: z.int().nullable().default(null),
   /** Folder with vmlinux and initramfs. */
   guestDir: z.string(),
   tls: z.object({ ca: z.string(), key: z.string(), cert: z.string() }),
@@ -120,7 +122,7 @@ async function openNode(dir: string, config: AgentConfig, program: readonly stri
   const starts = createTurns(hostSize().cpu * STARTS_PER_CPU);
   const spares = openSpares({
     ...stand,
-    dir: `${dir}/templates`,
+    dir: `${dir}/spares`,
     places: ground.places,
     runDir,
     network,
@@ -165,7 +167,7 @@ async function clearWork(dir: string): Promise<void> {
 /** What the node reports of itself. */
 function statusOf(
   version: string,
-  { cpus, folders }: AgentConfig,
+  { cpus, memoryMib, folders }: AgentConfig,
   { accelerator, reason }: Accelerator,
   storage: Storage,
   runtime: Runtime,
@@ -179,7 +181,7 @@ function statusOf(
     version,
     bootId: boot,
     cpu: cpus ?? size.cpu,
-    memoryMib: size.memoryMib,
+    memoryMib: memoryMib ?? size.memoryMib,
     ...storage.space(),
     accelerator,
     acceleratorReason: reason,

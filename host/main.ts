@@ -11,6 +11,7 @@ import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { VERSION } from "#contract/version.ts";
 import { fromSource, self } from "#cli/program.ts";
 import { Role as TokenRole } from "#contract/resources/other.ts";
+import { parseMib } from "#contract/size.ts";
 import { readEnvironment } from "./environment.ts";
 import { GUEST_FILES, logDir, ROLES, stateDir, TITLES, type Role } from "./place.ts";
 import { supervise, supervisor } from "./supervisor.ts";
@@ -19,7 +20,9 @@ import { uninstall } from "./uninstall.ts";
 const HELP = `hyperlane: the control plane and the agent of this host
 
   hyperlane init       Make CAs, database and admin token, enrol this host as a node, start both
-                       --port N (7420)  --subnet CIDR (10.77.0.0/16)  --zpool POOL  --cpus N  --guest DIR
+                       --port N (7420)  --subnet CIDR (10.77.0.0/16)  --zpool POOL  --guest DIR
+                       --cpus N  --memory SIZE (offered to machines; the host's. More RAM than it has is a promise
+                       that holds as long as machines do not all use theirs)
                        --allow-folder DIR (of this host, for machines to mount what is below it; may be given again)
                        Also from the environment: PORT, DATA_DIR, BRIDGE_NAME, SUBNET_CIDR, UPLINK_INTERFACE,
                        JWT_SECRET, DNS_SERVER, MAX_CONCURRENT_BUILDS, MAX_OVERLAY_SIZE
@@ -46,6 +49,7 @@ export async function runHyperlane(argv: string[]): Promise<number> {
         subnet: { type: "string" },
         zpool: { type: "string" },
         cpus: { type: "string" },
+        memory: { type: "string" },
         guest: { type: "string" },
         json: { type: "boolean" },
         yes: { type: "boolean", short: "y" },
@@ -93,13 +97,16 @@ export async function runHyperlane(argv: string[]): Promise<number> {
   }
 }
 
-type Flags = { port?: string; subnet?: string; zpool?: string; cpus?: string; guest?: string; "allow-folder"?: string[] };
+type Flags = { port?: string; subnet?: string; zpool?: string; cpus?: string; memory?: string; guest?: string; "allow-folder"?: string[] };
 
 async function init(flags: Flags, out: Output): Promise<number> {
   if (process.getuid?.() !== 0)
     throw new HyperlaneError("FORBIDDEN", "init sets up networks and machines, so it must run as root.", { hint: "sudo hyperlane init" });
   const env = readEnvironment(process.env);
   const [port, cpus] = [wholeNumber("port", flags.port, 1, 65534) ?? env.port, wholeNumber("cpus", flags.cpus, 1, 4096)];
+  const memoryMib = flags.memory === undefined ? undefined : parseMib(flags.memory);
+  if (flags.memory !== undefined && !memoryMib)
+    throw new HyperlaneError("INVALID", `--memory must be a size like 64G, not "${flags.memory}".`, { field: "memory" });
   if (flags.subnet !== undefined && !/^\d{1,3}(\.\d{1,3}){3}\/(1[2-9]|2\d)$/.test(flags.subnet))
     throw new HyperlaneError("INVALID", `--subnet must be an IPv4 network like 10.99.0.0/16, not "${flags.subnet}".`, { field: "subnet" });
   if (env.uplink !== undefined && !existsSync(`/sys/class/net/${env.uplink}`))
@@ -142,6 +149,7 @@ async function init(flags: Flags, out: Output): Promise<number> {
     maxBuilds: env.maxBuilds ?? before?.maxBuilds ?? 2,
     zpool: flags.zpool ?? before?.zpool ?? null,
     cpus: cpus ?? before?.cpus ?? null,
+    memoryMib: memoryMib ?? before?.memoryMib ?? null,
     folders: flags["allow-folder"]?.map((folder) => resolve(folder)) ?? before?.folders ?? [],
     guestDir,
     tls: before?.tls ?? made.tls,

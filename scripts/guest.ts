@@ -267,6 +267,8 @@ const FILES: Record<string, string> = {
   "/etc/machine-id": "",
   "/etc/hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n",
   "/etc/environment": "",
+  // Whoever is first to log in need not wait for root's own services to be started: a template has them.
+  "/var/lib/systemd/linger/root": "",
   "/etc/default/locale": "LANG=C.UTF-8\n",
   // What a machine has are disks, cards and ports; events for the hundreds of other devices only cost time.
   "/etc/systemd/system/systemd-udev-trigger.service.d/hyperlane.conf": `[Service]

@@ -47,6 +47,7 @@ const DISK_MIB = 64;
 const UID_BASE = 1_000_000;
 
 export function openSpares(deps: Deps) {
+  rmSync(deps.dir, { recursive: true, force: true });
   const spares = new Map<string, Spare>();
   const wanted = new Map<string, Wanted>();
   const ending = new AbortController();
@@ -161,7 +162,7 @@ export function openSpares(deps: Deps) {
 async function makeSpare(deps: Deps, shape: Shape, template: Template, image: string, uid: number, signal: AbortSignal): Promise<Spare> {
   const id = nobodysId();
   const runDir = `${deps.runDir}/${id}`;
-  const work = `${deps.dir}/.${id}`;
+  const work = `${deps.dir}/${id}`;
   await using undo = new AsyncDisposableStack();
   await using meanwhile = new AsyncDisposableStack();
   meanwhile.defer(() => rmSync(work, { recursive: true, force: true }));

@@ -70,7 +70,7 @@ it("fifty siblings share nothing secret", async () => {
     expect([what, new Set(said.map((s) => s[i])).size]).toEqual([what, SIBLINGS]);
   for (const s of said) expect(Number(s[5]) - from).toBeWithin(-2, 120);
   const origins = await Promise.all(said.map(async (_, i) => (await n.machine(`sib-${i}`)).observed!.origin));
-  expect(origins).toEqual(Array(SIBLINGS).fill("template"));
+  for (const origin of origins) expect(["template", "spare"]).toContain(origin!);
   await Promise.all(said.map((_, i) => n.ok(n.vps("destroy", `sib-${i}`, "--yes"))));
 }, 180_000);
 
