@@ -54,21 +54,26 @@ export async function startMachine(s: Start, signal: AbortSignal): Promise<void>
   const shape = shapeOf(record);
   const template = (await whatWasKept(s)) ?? (shape && (await deps.templates.find(shape, newDisk && !record.desired.source)));
   using _started = demandFor(s, shape);
+  await inTurn(deps.starts, () => tryWays(s, template, newDisk, signal), signal);
+  if (shape) deps.templates.wish(shape);
+}
+
+/** From a spare, from the template, and else it boots. */
+async function tryWays(s: Start, template: Template | Kept | null, newDisk: boolean, signal: AbortSignal): Promise<void> {
+  const { record, deps } = s;
   const spare = template && spareFor(s, template);
   const ways: Way[] = [...(spare ? [{ template, spare }] : []), ...(template ? [{ template, spare: null }] : []), BOOT];
   for (const way of ways)
     try {
-      await inTurn(deps.starts, () => launch(s, way, signal), signal);
-      break;
+      return await launch(s, way, signal);
     } catch (thrown) {
       const error = toHyperlaneError(thrown);
       if (way === BOOT || signal.aborted || error.code === "NO_SPACE") throw thrown;
       await s.endProcess();
       giveUp(s, way, error.message);
-      if (newDisk && template?.disk) await deps.storage.remove(id);
+      if (newDisk && template?.disk) await deps.storage.remove(record.desired.id);
       record.steps = [];
     }
-  if (shape) deps.templates.wish(shape);
 }
 
 /** What follows asks for as many spares as machines start at once. */
