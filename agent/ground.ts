@@ -18,7 +18,7 @@ type Kernel = { kernel: string; initramfs: string };
 /** dir: where what was found out is kept. guestDir: has vmlinux and initramfs. */
 export async function openGround(dir: string, node: string, guestDir: string) {
   const kernel = guestKernel(guestDir);
-  const runtime = openRuntime(node);
+  const runtime = openRuntime(node, guestDir);
   const found = await accelerate(dir, kernel);
   const ground = await groundOf(runtime, kernel, found.accelerator);
   return { node, kernel, runtime, found, ground, accelerator: found.accelerator, tscKhz: ground.tscKhz };
@@ -26,7 +26,7 @@ export async function openGround(dir: string, node: string, guestDir: string) {
 
 function guestKernel(dir: string): Kernel {
   const files = { kernel: `${dir}/vmlinux`, initramfs: `${dir}/initramfs` };
-  for (const file of Object.values(files))
+  for (const file of [...Object.values(files), discards(dir)])
     if (!existsSync(file))
       throw new HyperlaneError("NOT_FOUND", `The guest kernel's "${file}" is missing.`, {
         hint: "Run ./quickstart, or `scripts/main.ts guest`.",
@@ -39,7 +39,7 @@ async function groundOf(runtime: Runtime, kernel: Kernel, accelerator: "kvm" | "
   const digest = new Bun.CryptoHasher("sha256");
   for (const file of Object.values(kernel)) digest.update(await Bun.file(file).bytes());
   return {
-    format: 1,
+    format: 2,
     runtime: runtime.name,
     runtimeVersion: await runtime.version(),
     kernel: digest.digest("hex"),
@@ -50,10 +50,16 @@ async function groundOf(runtime: Runtime, kernel: Kernel, accelerator: "kvm" | "
   };
 }
 
+/** What QEMU is loaded with (runtimes/qemu/discard.c). */
+function discards(guestDir: string): string {
+  return `${guestDir}/discard.so`;
+}
+
 /** QEMU, with this host's doors. */
-export function openRuntime(node: string): Runtime {
+export function openRuntime(node: string, guestDir: string): Runtime {
   return createQemu({
-    spawn: (argv, cwd, output, descriptors) => spawnDetached(argv, output, { cwd, descriptors }),
+    spawn: (argv, { output, ...how }) => spawnDetached(argv, output, how),
+    discards: discards(guestDir),
     run,
     saveMemory,
     restoreMemory,

@@ -56,7 +56,7 @@ export async function restoreByHand(state: string, count: number): Promise<{ ms:
   const memory = await shareMemory(`${home}/base`, MEMORY_MIB * 2 ** 20);
   const dir = `${state}/floor`;
   mkdirSync(dir, { mode: 0o711 });
-  const runtime = openRuntime("floor");
+  const runtime = openRuntime("floor", `${state}/guest`);
   const deps = {
     node: "floor",
     runDir: dir,

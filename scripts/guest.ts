@@ -2,6 +2,7 @@
  * build/guest: what machines are made of.
  *   vmlinux          Debian's cloud kernel, unpacked: an uncompressed PVH kernel starts a second sooner
  *   initramfs        init and the few modules it needs
+ *   discard.so       runtimes/qemu/discard.c
  *   debian-12.tar    the default image, an OCI archive, from Debian's packages through the host's own mirrors
  * Each is made once; remove it to have it made anew.
  */
@@ -37,6 +38,7 @@ const MODULES = [
   "virtio_console",
   "rng-core",
   "virtio-rng",
+  "virtio_balloon",
   "failover",
   "net_failover",
   "virtio_net",
@@ -54,6 +56,8 @@ export async function buildGuest(): Promise<void> {
   await step("guest init", async () => void (await sh(["make", "-s", "-C", "guest", "OUT=../build/guest", "check"])));
   if (!existsSync(`${OUT}/vmlinux`) || !existsSync(`${WORK}/kernel/lib`)) await step("kernel", kernel);
   await step("initramfs", initramfs);
+  const shared = ["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-s"];
+  await step("what QEMU lacks", async () => void (await sh([...shared, "-o", `${OUT}/discard.so`, `${ROOT}/runtimes/qemu/discard.c`])));
   if (!existsSync(`${OUT}/debian-12.tar`)) await step("image debian:12", image);
 }
 

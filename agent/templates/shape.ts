@@ -6,7 +6,7 @@ import type { TemplateShape } from "#contract/resources/template.ts";
 /** What is the same for all machines of a node. A change of any makes its templates useless. */
 export type Ground = {
   /** Of what templates look like: counted up by us. */
-  format: 1;
+  format: 2;
   runtime: string;
   runtimeVersion: string;
   /** A digest of kernel and init. */

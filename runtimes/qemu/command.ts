@@ -99,6 +99,7 @@ export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
     ["-device", `virtserialport,nr=2,chardev=${spec.init === null ? WORKLOAD : "nothing"},name=${LOG_PORT}`],
     ["-device", `virtconsole,nr=3,chardev=${spec.init === null ? "nothing" : WORKLOAD}`],
     ["-device", "virtio-rng-device"],
+    ["-device", "virtio-balloon-device,free-page-reporting=on"],
     ["-qmp", `unix:${escape(qmpSocket(spec.runDir))},server=on,wait=off`],
   ];
   // A workload's machine ends with it, so a reset is its end as well: the kernel's, in a panic.

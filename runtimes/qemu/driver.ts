@@ -32,8 +32,10 @@ import { connectQmp, type Qmp } from "./qmp.ts";
 
 /** The host's doors, handed in so that this folder needs none of its own. */
 export type HostDoors = {
-  /** cwd: the folder that it works in. descriptors: handed on to it as 3 and up. */
-  spawn(argv: string[], cwd: string, outputPath: string, descriptors?: number[]): number;
+  /** cwd: the folder that it works in. output: the file that takes what it says. descriptors: handed on to it as 3 and up. */
+  spawn(argv: string[], how: { cwd: string; output: string; descriptors?: number[]; env?: Record<string, string> }): number;
+  /** discard.c, as a library. */
+  discards: string;
   run(argv: string[]): Promise<string>;
   identify(pid: number): ProcessId | undefined;
   isAlive(id: ProcessId): boolean;
@@ -95,11 +97,12 @@ export function createQemu(host: HostDoors): Runtime {
 
 async function spawn(spec: VmSpec, host: HostDoors, output: string): Promise<number> {
   const argv = qemuArgv(spec, kvmGroup(spec));
-  if (!spec.from) return host.spawn(argv, spec.runDir, output);
+  const how = { cwd: spec.runDir, output, env: { LD_PRELOAD: host.discards } };
+  if (!spec.from) return host.spawn(argv, how);
   const memory = await spec.from.memory();
   const devices = openSync(spec.from.devices, "r");
   try {
-    return host.spawn(argv, spec.runDir, output, [memory, devices]);
+    return host.spawn(argv, { ...how, descriptors: [memory, devices] });
   } finally {
     closeSync(devices);
   }
@@ -138,7 +141,7 @@ async function connect(socket: string, ended: () => boolean): Promise<Qmp | unde
 async function serveFolder(spec: VmSpec, place: number, source: string, host: HostDoors, signal: AbortSignal): Promise<void> {
   const output = `${spec.runDir}/folder${place}.log`;
   const socket = folderSocket(spec.runDir, place);
-  const pid = host.spawn(virtiofsdArgv(spec.runDir, place, source), spec.runDir, output);
+  const pid = host.spawn(virtiofsdArgv(spec.runDir, place, source), { cwd: spec.runDir, output });
   const process = host.identify(pid);
   if (process) await host.confine(spec.id, pid, spec);
   for (const deadline = Date.now() + SOCKET_MS; !existsSync(socket); await Bun.sleep(2)) {

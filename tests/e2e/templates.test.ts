@@ -26,7 +26,7 @@ const hashOf = (path: string): string => new Bun.CryptoHasher("sha256").update(r
 const memoryOf = (pid: number): string => `/proc/${pid}/fd/3`;
 
 it("the first machine boots, and leaves a template for those after it, of any image", async () => {
-  await n.ok(n.vps("run", "-d", "--name", "first", "box:1", "sleep", "1000"));
+  await n.ok(n.vps("run", "-d", "--name", "first", "--stop-timeout", "1", "box:1", "sleep", "1000"));
   expect((await n.machine("first")).observed!.origin).toBe("boot");
   const [template] = await n.until(templates, (all) => all.some((t) => t.state === "ready"));
   expect(template).toMatchObject({ rootfs: null, cpu: 1, memoryMib: 512, diskMib: null });
@@ -51,6 +51,21 @@ it("nobody writes to what siblings map, not even who is let", async () => {
   const [{ key }] = (await templates()) as [Template];
   expect(statSync(`${home(key)}/base`).mode & 0o777).toBe(0o400);
 }, 60_000);
+
+it("memory that a machine no longer uses goes back to its host, and siblings' stays as it is", async () => {
+  const { pid } = (await n.machine("second")).observed! as { pid: number };
+  const pss = (): number => Number(/^Pss:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "utf8"))![1]) / 1024;
+  const [before, shared] = [pss(), hashOf(memoryOf(pid))];
+  const busybox = (...args: string[]) => n.ok(n.vps("exec", "second", "--", "/bin/busybox", ...args));
+  await busybox("dd", "if=/dev/urandom", "of=/dev/shm/y", "bs=1M", "count=60");
+  expect(pss()).toBeGreaterThan(before + 40);
+  await busybox("rm", "/dev/shm/y");
+  await n.until(
+    async () => pss(),
+    (now) => now < before + 15,
+  );
+  expect(hashOf(memoryOf(pid))).toBe(shared);
+}, 90_000);
 
 it("fifty siblings share nothing secret", async () => {
   const script =
