@@ -6,7 +6,7 @@ const RUNGS: readonly { rung: Rung; ms: number }[] = [
   { rung: "init", ms: 30_000 },
   { rung: "button", ms: 10_000 },
   { rung: "vmm", ms: 5_000 },
-  { rung: "kill", ms: 30_000 },
+  { rung: "kill", ms: 10_000 },
 ];
 
 /** force: begin where the guest is no longer asked. graceMs: what a workload gets, on top of what init needs. */

@@ -38,7 +38,8 @@ export async function climbDown(
     if (rung === "vmm") await vm.quit();
     if (rung === "kill") kill(record.process, "SIGKILL");
     while (Date.now() < record.stopping!.deadline) {
-      const state = await vm.state().catch(() => "gone" as const);
+      // One that no longer answers has not ended yet.
+      const state = await vm.state().catch(() => "ending");
       if (state === "off") await vm.quit();
       if (state === "gone" || isUnwanted()) break;
       await Bun.sleep(LOOK_MS);

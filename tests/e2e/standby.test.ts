@@ -164,7 +164,7 @@ it("it is either a process or on the disk, whenever its agent is killed", async 
 it("in standby its disk can be kept and put back, and it can be stopped as it is when awake", async () => {
   // The agent may still be on its way.
   await n.until(
-    async () => (await n.vps("run", "-d", "--name", "disk", "-m", "128M", "box:1", "sleep", "1000")).code,
+    async () => (await n.vps("run", "-d", "--name", "disk", "--stop-timeout", "1", "-m", "128M", "box:1", "sleep", "1000")).code,
     (code) => code === 0,
   );
   await n.ok(n.vps("exec", "disk", "--", "sh", "-c", "echo good > /root-file"));
@@ -183,7 +183,20 @@ it("in standby its disk can be kept and put back, and it can be stopped as it is
 
 it("a snapshot with memory puts back all that ran, as often as wanted; one that no longer fits boots", async () => {
   await n.ok(
-    n.vps("run", "-d", "--name", "warm", "-m", "128M", "box:1", "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"),
+    n.vps(
+      "run",
+      "-d",
+      "--name",
+      "warm",
+      "--stop-timeout",
+      "1",
+      "-m",
+      "128M",
+      "box:1",
+      "sh",
+      "-c",
+      "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done",
+    ),
   );
   const last = async (): Promise<number> => Number((await n.ok(n.vps("logs", "warm", "--tail", "1"))).trim());
   const mark = await n.until(last, (i) => i > 10);
