@@ -183,12 +183,20 @@ it("logs: the console, the workload, and what comes while one looks", async () =
     "0",
   ];
   const following = Bun.spawn(argv, { env: node.env, stdout: "pipe" });
-  await Bun.sleep(500);
-  await ok(vps("exec", "one", "--", "logger", "-t", "shop", "order 66"));
   let seen = "";
-  for await (const bytes of following.stdout) if ((seen += Buffer.from(bytes).toString()).includes("order 66")) break;
+  const reading = (async () => {
+    for await (const bytes of following.stdout) seen += Buffer.from(bytes).toString();
+  })();
+  // It may not be listening yet.
+  await node.until(
+    async () => {
+      await ok(vps("exec", "one", "--", "logger", "-t", "shop", "order 66"));
+      return seen;
+    },
+    (text) => /shop.*order 66/.test(text),
+  );
   following.kill();
-  expect(seen).toContain("shop");
+  await reading;
 });
 
 it("scale takes effect with the restart it says it needs; show tells what is used", async () => {
