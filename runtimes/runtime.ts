@@ -53,7 +53,7 @@ export type Vm = {
   powerButton(): Promise<void>;
   /**
    * One that was made before anybody knew what for becomes this machine: its sockets, its logs, and what its disks
-   * hold. It was made with the same size and user, its TAP is called as the machine's by now, and it stood still; it runs on.
+   * hold. It was made with the same size and user, its TAP is called as the machine's by now. If it stood still, it runs on.
    */
   become(spec: VmSpec): Promise<void>;
   /** And it gets limits under the machine's name. */

@@ -1,5 +1,5 @@
 /**
- * Spares: machines that went on from a template before anybody asked, have rehearsed (guest/still.c), and stand still
+ * Spares: machines that went on from a template before anybody asked, have rehearsed (guest/still.c), and then stand still
  * until one is needed. They are made while nothing else goes on, as demand.ts says. They are nobody's: an agent that
  * starts removes what is left of them.
  */
@@ -12,7 +12,7 @@ import { end, isAlive } from "#agent/host/process.ts";
 import type { Turns } from "#agent/host/turns.ts";
 import { fill } from "#agent/storage/storage.ts";
 import type { Vm } from "#runtimes/runtime.ts";
-import { anonymous, connect, nobodysId, type BuildDeps } from "./build.ts";
+import { anonymous, connect, nobodysId, REPORTED_MS, type BuildDeps } from "./build.ts";
 import { FORGET_MS, planSpares, type Start } from "./demand.ts";
 import type { Shape } from "./shape.ts";
 import type { Template, Templates } from "./templates.ts";
@@ -83,9 +83,10 @@ export function openSpares(deps: Deps) {
     return spare;
   }
 
-  /** One that has died is none. */
+  /** One that has died is none. It stands still once its guest has nothing left to do. */
   function put(spare: Spare): void {
     spares.set(spare.id, spare);
+    setTimeout(() => void (spares.has(spare.id) && spare.vm.pause().catch(() => {})), REPORTED_MS);
     spare.vm.onChange((what) => {
       if (what !== "gone" || spares.get(spare.id) !== spare) return;
       void dismissSpare(deps, pop(spare.id));
@@ -176,7 +177,6 @@ async function makeSpare(deps: Deps, shape: Shape, template: Template, image: st
   const guest = await connect(runDir, meanwhile);
   await guest.reached(0, COME_UP_MS);
   await guest.channel.ask(F.FREEZE, rehearsal(deps.network.network), COME_UP_MS);
-  await vm.pause();
   signal.throwIfAborted();
   undo.move();
   return { id, key: template.key, uid, memoryMib: shape.memoryMib, base: statSync(template.base).ino, vm };
