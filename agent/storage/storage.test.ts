@@ -46,11 +46,16 @@ async function suite(open: () => Promise<Storage>): Promise<void> {
   expect([marked(again.diskPath(id)), statSync(again.diskPath(id)).uid]).toEqual(["second", 65534]);
   await again.exportSnapshot(id, a, `${dir}/export.raw`);
   expect(marked(`${dir}/export.raw`)).toBe("first");
+  // A copy is another's, and depends on nothing.
+  const copy = await again.cloneDisk("m-cccccccccccc", { id, snapshot: a }, 65533);
+  expect([marked(copy), statSync(copy).uid, copy]).toEqual(["first", 65533, again.diskPath("m-cccccccccccc")]);
   await again.removeSnapshot(id, a);
   await again.removeSnapshot(id, a);
   expect(marked(again.diskPath(id))).toBe("second");
   await again.removeSnapshot(id, b);
   expect(marked(again.diskPath(id))).toBe("second");
+  expect(marked(copy)).toBe("first");
+  await again.remove("m-cccccccccccc");
   expect(again.list()).toEqual([id]);
   await again.remove(id);
   await again.remove(id);
