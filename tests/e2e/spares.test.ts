@@ -62,7 +62,11 @@ it("one start makes no spare, the second does, and the third is one", async () =
     () => n.ok(n.vps("logs", "web")),
     (out) => out === "up me\n",
   );
-  expect((await n.ok(n.sh(["curl", "-s", "http://127.0.0.1:18093/hostname"]))).trim()).toBe("web");
+  // It says that it is up before it listens.
+  await n.until(
+    async () => (await n.sh(["curl", "-s", "http://127.0.0.1:18093/hostname"])).out.trim(),
+    (out) => out === "web",
+  );
   expect(await n.ok(n.vps("exec", "web", "--", "sh", "-c", "hostname; ls /data; mount | grep -c -e overlay -e ext4 -e erofs"))).toBe(
     "web\nhere\n2\n",
   );
