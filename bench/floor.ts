@@ -2,7 +2,7 @@
  * A node's template restored by hand: QEMU with the node's own command line, and init told who it is. Below that nobody
  * comes who has nothing ready; what our own part adds to it is seen beside it.
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { openRuntime } from "#agent/ground.ts";
 import { openChannel } from "#agent/guest/channel.ts";
 import { shareMemory } from "#agent/host/memory.ts";
@@ -98,6 +98,7 @@ export async function restoreByHand(state: string, count: number): Promise<{ ms:
       await end(process);
       await sh(["ip", "link", "delete", tapName(`m-floor${String(i).padStart(7, "0")}`)]);
     }
+    closeSync(memory);
     rmSync(dir, { recursive: true, force: true });
   }
 }

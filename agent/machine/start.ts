@@ -91,7 +91,6 @@ async function inTurn(turns: Turns, work: () => Promise<void>, signal: AbortSign
 }
 
 function giveUp({ record, deps }: Start, { template, spare }: Way, why: string): void {
-  record.uid = null;
   if (spare) deps.log(`${record.desired.name}: a spare was of no use: ${why}`);
   else if (template!.key !== null) deps.templates.spoil(template!.key, why);
   else deps.log(`${record.desired.name}: it boots, since its kept memory is of no use: ${why}`);

@@ -64,7 +64,7 @@ export function openSpares(deps: Deps) {
 
   /** Ends those that are too many, and makes those that are missing, until somebody starts a machine. */
   async function keep(): Promise<void> {
-    for (const made = { last: false }; !made.last;) {
+    for (let last = false; !last;) {
       const now = Date.now();
       for (const [key, { starting, starts }] of wanted)
         if (!starting && (now - starts.at(-1)!.at > FORGET_MS || !deps.templates.has(key))) wanted.delete(key);
@@ -72,7 +72,7 @@ export function openSpares(deps: Deps) {
       const { dismiss, make } = planSpares(demands, [...spares.values()], deps.roomMib(), now);
       for (const id of dismiss) await dismissSpare(deps, pop(id));
       const rests = !deps.starts.idle || now - failedAt < AGAIN_MS || ending.signal.aborted;
-      made.last = make === null || rests || !(await add(make));
+      last = make === null || rests || !(await add(make));
     }
   }
 
@@ -134,10 +134,10 @@ export function openSpares(deps: Deps) {
     /** A machine of this shape starts; call the result once it has. */
     started(key: string, shape: Shape, rootfs: string): () => void {
       const at = Date.now();
-      const w = wanted.get(key) ?? { shape, rootfs, starting: 0, starts: [] };
-      w.starting++;
-      w.starts = [...w.starts.filter((s) => at - s.at < FORGET_MS), { at, beside: w.starting }];
-      wanted.set(key, { ...w, rootfs });
+      const before = wanted.get(key) ?? { starting: 0, starts: [] };
+      const starting = before.starting + 1;
+      const starts = [...before.starts.filter((s) => at - s.at < FORGET_MS), { at, beside: starting }];
+      wanted.set(key, { shape, rootfs, starting, starts });
       return () => {
         const now = wanted.get(key);
         if (now) now.starting--;
