@@ -1,8 +1,9 @@
 /* volume.c: disks and folders of the host beside the root. Each is told as a text, its place among the slots, what it
- * is, and where it goes: SLOT FLAGS PATH, like "c2/var/lib/data".
+ * is, and where it goes: SLOT FLAGS MIB PATH, like "c210240/var/lib/data".
  *
  *   SLOT    'c' and up: the disk /dev/vdc and up; 'A' and up: the folder that virtiofs calls "A" and up
  *   FLAGS   '0' plus 1 read-only, 2 new: filled with what the image has there, if it is empty
+ *   MIB     how large the disk is, which the kernel may not have heard yet; nothing for a folder
  *
  * The host says what is to be there with each CONFIG; the first comes before anything of the image runs. */
 #include "init.h"
@@ -51,12 +52,17 @@ static int fill(int under, const char *path) {
 }
 
 /* A volume that was made larger gets a file system as large; one that was not stays as it is. */
-static i64 grow(const char *device, const char *path) {
+static i64 grow(const char *device, const char *path, u64 mib) {
     u64 size = 0;
     int disk = open_file(device, O_RDONLY, 0), top = open_file(path, O_RDONLY | O_DIRECTORY, 0);
-    S3(ioctl, disk, BLKGETSIZE64, &size);
+    for (int tries = 0; tries < 500; tries++) {
+        S3(ioctl, disk, BLKGETSIZE64, &size);
+        if (size >= mib << 20) break;
+        sleep_ms(10);
+    }
+    i64 e = size < mib << 20 ? -EAGAIN : 0;
     size /= 4096;
-    i64 e = S3(ioctl, top, RESIZE_FS, &size);
+    if (e >= 0) e = S3(ioctl, top, RESIZE_FS, &size);
     S1(close, disk), S1(close, top);
     return e;
 }
@@ -64,9 +70,12 @@ static i64 grow(const char *device, const char *path) {
 i64 volume_attach(char *text) {
     char device[] = "/dev/vd?", tag[2] = {text[0]}, *at = mounted[(text[0] - 'A') & 63], *path = text + 2;
     int flags = text[1] - '0', folder = text[0] < 'a';
+    u64 mib = 0;
     i64 e = 0;
     device[7] = text[0];
-    if (!text[0] || !text[1] || *path != '/') return -EINVAL;
+    if (!text[0] || !text[1]) return -EINVAL;
+    for (; *path >= '0' && *path <= '9'; path++) mib = mib * 10 + *path - '0';
+    if (*path != '/') return -EINVAL;
     if (!at[0]) {
         if (!folder) disks_take(text[0]);
         int there = S2(access, path, 0) == 0;
@@ -82,7 +91,7 @@ i64 volume_attach(char *text) {
         if (e >= 0 && there && flags & 2 && fill(under, path)) e = -EIO;
         S1(close, under);
     }
-    if (e >= 0 && !folder && !(flags & 1)) e = grow(device, path);
+    if (e >= 0 && !folder && !(flags & 1)) e = grow(device, path, mib);
     if (e < 0) say("cannot mount the volume", path, e);
     return e;
 }

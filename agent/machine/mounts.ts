@@ -69,8 +69,8 @@ export function mountTexts({ places, folders }: Pick<Record, "places" | "folders
 }
 
 /** A volume that no machine has had is filled with what the image has there. */
-function textOf({ path, readonly, fresh }: Place, i: number): string {
-  return `${String.fromCharCode(99 + i)}${readonly ? 1 : fresh ? 2 : 0}${path}`;
+function textOf({ path, readonly, fresh, sizeMib }: Place, i: number): string {
+  return `${String.fromCharCode(99 + i)}${readonly ? 1 : fresh ? 2 : 0}${Math.floor(sizeMib)}${path}`;
 }
 
 /** The machine has come up with its volumes. */
@@ -160,7 +160,7 @@ async function grow({ record, volumes, save }: Deps, vm: Vm, channel: Channel, a
   const sizeMib = volumes.sizeMib(place.volume!);
   if (!place.readonly) {
     await vm.growVolume(at, sizeMib * 2 ** 20);
-    await channel.ask(F.CONFIG, volumeRecords({ mounts: [textOf(place, at)], unmounts: [] }), GUEST_MS);
+    await channel.ask(F.CONFIG, volumeRecords({ mounts: [textOf({ ...place, sizeMib }, at)], unmounts: [] }), GUEST_MS);
   }
   record.places[at] = { ...place, sizeMib };
   save();

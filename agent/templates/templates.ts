@@ -27,8 +27,8 @@ const Kept = z.object({
 });
 /** What could not be made is not tried again for so long. */
 const AGAIN_MS = 10 * 60_000;
-/** Whoever has just started a machine wants to use it. */
-const QUIET_MS = 1_500;
+/** Whoever has just started a machine wants to use it, and a CPU that makes a template is not theirs. */
+const QUIET_MS = 10_000;
 /** Unused for so long, it takes no memory any more but that of machines that run. */
 const IDLE_MS = 10 * 60_000;
 const UNUSED_MS = 7 * 86_400_000;
@@ -53,7 +53,8 @@ export function openTemplates(deps: Deps) {
   const listeners = new Set<() => void>();
   const changed = (): void => listeners.forEach((l) => l());
   const failed = new Map<string, { reason: string; at: number; shape: Shape }>();
-  const wanted = new Map<string, { shape: Shape; done: PromiseWithResolvers<void> }>();
+  /** now: somebody waits for it. */
+  const wanted = new Map<string, { shape: Shape; now: boolean; done: PromiseWithResolvers<void> }>();
   let building: { key: string; done: Promise<void> } | undefined;
   const ending = new AbortController();
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -114,11 +115,13 @@ export function openTemplates(deps: Deps) {
 
   function schedule(): void {
     clearTimeout(timer);
-    if (wanted.size && building === undefined) timer = setTimeout(() => void buildNext(), QUIET_MS);
+    const now = [...wanted.values()].some((w) => w.now);
+    if (wanted.size && building === undefined) timer = setTimeout(() => void buildNext(), now ? 0 : QUIET_MS);
   }
 
   async function buildNext(): Promise<void> {
-    const [key, { shape, done }] = [...wanted][0] ?? [undefined, {} as never];
+    const next = [...wanted].find(([, w]) => w.now) ?? [...wanted][0];
+    const [key, { shape, done }] = next ?? [undefined, {} as never];
     if (key === undefined || building !== undefined || ending.signal.aborted) return;
     const over = Promise.withResolvers<void>();
     building = { key, done: over.promise };
@@ -152,17 +155,16 @@ export function openTemplates(deps: Deps) {
     });
   }
 
-  /** Asks for one to be made. */
-  function want(shape: Shape): Promise<void> {
+  /** Asks for one to be made: at once, or when nothing has started for a while. */
+  function want(shape: Shape, now: boolean): Promise<void> {
     const key = keyFor(shape);
-    const before = wanted.get(key);
-    if (before) return before.done.promise;
-    if (read(key)) return Promise.resolve();
-    const done = Promise.withResolvers<void>();
-    done.promise.catch(() => {});
-    wanted.set(key, { shape, done });
+    const wish = wanted.get(key) ?? { shape, now, done: Promise.withResolvers<void>() };
+    if (!wanted.has(key) && read(key)) return Promise.resolve();
+    wish.done.promise.catch(() => {});
+    wish.now ||= now;
+    wanted.set(key, wish);
     schedule();
-    return done.promise;
+    return wish.done.promise;
   }
 
   return {
@@ -179,13 +181,13 @@ export function openTemplates(deps: Deps) {
     /** As `find` would have liked it: made in the background, if it is not there and did not fail a while ago. */
     wish(shape: Shape): void {
       for (const s of shape.system ? [{ ...shape, system: null }, shape] : [shape])
-        if (Date.now() - (failed.get(keyFor(s))?.at ?? 0) > AGAIN_MS) void want(s).catch(() => {});
+        if (Date.now() - (failed.get(keyFor(s))?.at ?? 0) > AGAIN_MS) void want(s, false).catch(() => {});
       schedule();
     },
     /** Makes it now. Its key. */
     async build(shape: Shape): Promise<string> {
-      if (shape.system) await want({ ...shape, system: null });
-      await want(shape);
+      if (shape.system) await want({ ...shape, system: null }, true);
+      await want(shape, true);
       return keyFor(shape);
     },
     has: (key: string): boolean => read(key) !== undefined,

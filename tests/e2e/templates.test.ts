@@ -31,7 +31,7 @@ it("the first machine boots, and leaves a template for those after it, of any im
   const [template] = await n.until(templates, (all) => all.some((t) => t.state === "ready"));
   expect(template).toMatchObject({ rootfs: null, cpu: 1, memoryMib: 512, diskMib: null });
   await makeImage(n, "other:1", { Cmd: ["/bin/sh"] }, true);
-  await n.ok(n.vps("run", "-d", "--name", "second", "other:1", "/bin/busybox", "sleep", "1000"));
+  await n.ok(n.vps("run", "-d", "--name", "second", "--stop-timeout", "1", "other:1", "/bin/busybox", "sleep", "1000"));
   expect((await n.machine("second")).observed!.origin).toBe("template");
   // A machine that has a disk already goes on from it as well.
   await n.ok(n.vps("restart", "first"));
@@ -131,6 +131,7 @@ it("a damaged template is noticed: the machine boots, and the template is made a
     const key = await damage(file, at);
     const inode = statSync(`${home(key)}/${file}`).ino;
     expect(await n.ok(n.vps("run", "--rm", "box:1", "echo", "all the same"))).toBe("all the same\n");
+    await n.ok(n.vps("template", "build", "box:1"));
     await n.until(
       templates,
       (all) => all.some((t) => t.key === key && t.state === "ready") && statSync(`${home(key)}/${file}`).ino !== inode,

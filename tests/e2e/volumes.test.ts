@@ -73,7 +73,7 @@ e2e(
   "volumes come, grow and go while a machine runs; its agent's end changes nothing",
   async () => {
     const inside = (...words: string[]) => n.ok(n.vps("exec", "host", "--", "sh", "-c", ...words));
-    await n.ok(n.vps("run", "-d", "--name", "host", "box:1", "sleep", "600"));
+    await n.ok(n.vps("run", "-d", "--name", "host", "--stop-timeout", "1", "box:1", "sleep", "600"));
     await n.ok(n.vps("volume", "create", "hot", "--size", "64M"));
     await n.ok(n.vps("volume", "attach", "hot", "host:/hot"));
     await inside("echo here > /hot/f");

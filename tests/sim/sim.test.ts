@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { simulate } from "./run.ts";
 
-const SEEDS = 1500;
+const SEEDS = Number(process.env.SIM_SEEDS ?? 500);
 
 test(`${SEEDS} lives with crashes, cuts and a bad network: nothing promised is lost, nothing doubled, all converges`, async () => {
   for (let seed = 1; seed <= SEEDS; seed++) {
