@@ -11,7 +11,7 @@ import { run, spawnDetached } from "#agent/host/run.ts";
 import { PLACES } from "#agent/machine/mounts.ts";
 import type { Ground } from "#agent/templates/shape.ts";
 import { createQemu } from "#runtimes/qemu/driver.ts";
-import type { Runtime } from "#runtimes/runtime.ts";
+import type { Driver } from "#runtimes/driver.ts";
 
 type Kernel = { kernel: string; initramfs: string };
 
@@ -35,7 +35,7 @@ function guestKernel(dir: string): Kernel {
 }
 
 /** What all of this node's templates are made of. */
-async function groundOf(runtime: Runtime, kernel: Kernel, accelerator: "kvm" | "tcg"): Promise<Ground> {
+async function groundOf(runtime: Driver, kernel: Kernel, accelerator: "kvm" | "tcg"): Promise<Ground> {
   const digest = new Bun.CryptoHasher("sha256");
   for (const file of Object.values(kernel)) digest.update(await Bun.file(file).bytes());
   return {
@@ -56,7 +56,7 @@ function discards(guestDir: string): string {
 }
 
 /** QEMU, with this host's doors. */
-export function openRuntime(node: string, guestDir: string): Runtime {
+export function openRuntime(node: string, guestDir: string): Driver {
   return createQemu({
     spawn: (argv, { output, ...how }) => spawnDetached(argv, output, how),
     discards: discards(guestDir),

@@ -4,12 +4,13 @@ import { mkdirSync, rmSync } from "node:fs";
 import { z } from "zod";
 import { HyperlaneError } from "#contract/errors.ts";
 import type { NodeStatus } from "#contract/resources/other.ts";
+import { openContainers } from "#agent/containers/containers.ts";
 import { openFolders } from "#agent/host/folders.ts";
 import { readJson } from "#agent/host/files.ts";
 import { hostSize, type Accelerator } from "#agent/host/probe.ts";
 import { bootId } from "#agent/host/process.ts";
 import { createTurns } from "#agent/host/turns.ts";
-import { openImages, type Images } from "#agent/images/store.ts";
+import { openFileSystems, openImages, type Images } from "#agent/images/store.ts";
 import { openLanes, type Lanes } from "#agent/machine/lanes.ts";
 import { trimLogs } from "#agent/machine/logs.ts";
 import { openNetwork } from "#agent/network/apply.ts";
@@ -20,7 +21,6 @@ import { openStorage, type Storage } from "#agent/storage/storage.ts";
 import { openVolumes } from "#agent/storage/volumes.ts";
 import { openSpares, type Spares } from "#agent/templates/spares.ts";
 import { openTemplates, type Templates } from "#agent/templates/templates.ts";
-import type { Runtime } from "#runtimes/runtime.ts";
 import { openGround } from "./ground.ts";
 import { startAgentServer } from "./server.ts";
 
@@ -38,6 +38,8 @@ const Config = z.object({
   /** Folders of the host below which machines may mount. */
   folders: z.array(z.string()).default([]),
   zpool: z.string().nullable(),
+  /** Of a Docker engine, for machines that are containers. */
+  dockerSocket: z.string().default("/var/run/docker.sock"),
   /** CPUs offered to machines; null: as many as the host has. */
   cpus: z.int().nullable(),
   /** RAM offered to machines; null: as much as the host has. */
@@ -67,11 +69,25 @@ export async function runAgent(
       hint: "Run `hyperlane init` first.",
     });
   const config = Config.parse(raw);
-  const { stand, found, images, storage, network, templates, spares, volumes, lanes, ...paths } = await openNode(dir, config, program, log);
+  const { stand, found, containers, images, storage, network, templates, spares, volumes, lanes, ...paths } = await openNode(
+    dir,
+    config,
+    program,
+    log,
+  );
   await lanes.recover();
   const upstream = config.dnsServer === null ? hostServers : () => [config.dnsServer!];
   const resolver = await startResolver([gateway4(network.network), gateway6(network.network)], lanes.names, upstream);
-  const status = statusOf(version, config, found, storage, stand.runtime, images, templates, spares);
+  const status = statusOf(
+    version,
+    config,
+    found,
+    storage,
+    () => [stand.runtime.name, ...(containers.there ? [containers.driver.name] : [])],
+    images,
+    templates,
+    spares,
+  );
   const { node, tls } = config;
   const doors = { node, tls, lanes, volumes, images, templates, spares, status, logsDir: paths.logsDir, workDir: `${dir}/work`, log };
   const server = await startAgentServer(doors, config.address);
@@ -79,6 +95,7 @@ export async function runAgent(
     trimLogs(paths.logsDir, LOG_MAX_BYTES);
     templates.prune(images.list().map((i) => i.rootfs));
     spares.wake();
+    void containers.look();
   }, HOUSEKEEPING_MS);
   log(`The agent of ${config.node} listens on ${config.address}.`);
   return {
@@ -87,6 +104,7 @@ export async function runAgent(
       server.close();
       resolver.close();
       lanes.detach();
+      containers.close();
       await spares.close();
       await templates.close();
     },
@@ -116,7 +134,11 @@ async function openNode(dir: string, config: AgentConfig, program: readonly stri
   const { found, ground, ...stand } = await probing;
   log(`Machines run on ${found.accelerator}: ${found.reason}.`);
   // An emulated guest is slower at unpacking than any disk.
-  const images = openImages(`${dir}/images`, program, config.maxBuilds, found.accelerator === "kvm");
+  const files = openFileSystems(`${dir}/images`, program, found.accelerator === "kvm");
+  const engine = { node: config.node, socket: config.dockerSocket, init: `${config.guestDir}/init-container` };
+  const containers = openContainers({ ...engine, disksDir: `${paths.runDir}-disks`, log });
+  await containers.look();
+  const images = openImages(files, containers.images, config.maxBuilds);
   const { runDir } = paths;
   const templates = openTemplates({ ...stand, ground, dir: `${dir}/templates`, runDir, network, image: images.find, log });
   const starts = createTurns(hostSize().cpu * STARTS_PER_CPU);
@@ -146,6 +168,7 @@ async function openNode(dir: string, config: AgentConfig, program: readonly stri
     ...paths,
     storage,
     images,
+    containers,
     volumes,
     folders: openFolders(config.folders, `/run/hyperlane/${config.node}-folders`),
     network,
@@ -155,7 +178,7 @@ async function openNode(dir: string, config: AgentConfig, program: readonly stri
     bootTimeoutMs: BOOT_TIMEOUT_MS,
     log,
   });
-  return { stand, found, images, storage, network, templates, spares, volumes, lanes, ...paths };
+  return { stand, found, containers, images, storage, network, templates, spares, volumes, lanes, ...paths };
 }
 
 /** What an agent that was killed has left of work in progress. */
@@ -170,7 +193,7 @@ function statusOf(
   { cpus, memoryMib, folders }: AgentConfig,
   { accelerator, reason }: Accelerator,
   storage: Storage,
-  runtime: Runtime,
+  runtimes: () => string[],
   images: Images,
   templates: Templates,
   spares: Spares,
@@ -186,7 +209,7 @@ function statusOf(
     accelerator,
     acceleratorReason: reason,
     storage: storage.kind,
-    runtimes: [runtime.name],
+    runtimes: runtimes(),
     images: images.list(),
     folders,
     templates: templates.list().map((t) => ({ ...t, spares: spares.count(t.key) })),

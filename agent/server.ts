@@ -242,5 +242,6 @@ async function stats(deps: Deps, id: string) {
     diskMib: mib(4),
     diskFreeMib: mib(5),
     ...deps.lanes.get(id)!.counted(),
+    ...(await deps.lanes.get(id)!.usage()),
   };
 }

@@ -84,7 +84,7 @@ export async function restoreByHand(state: string, count: number): Promise<{ ms:
       pids.push(vm.process);
       vm.detach();
       const there = Promise.withResolvers<void>();
-      const channel = openChannel(guestSocket(own.runDir), () => there.resolve());
+      const channel = openChannel({ path: guestSocket(own.runDir), serve: false }, () => there.resolve());
       await there.promise;
       await channel.ask(F.CONFIG, config(), 20_000);
       await channel.ask(F.RUN, SLEEP, 20_000);

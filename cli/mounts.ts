@@ -17,7 +17,7 @@ export const MOUNT_FLAGS = {
   },
   network: { type: "string", multiple: true, value: "NAME", help: "Be in this network, or in none (default); may be given again" },
   "network-alias": { type: "string", multiple: true, value: "NAME", help: "Another name in its networks; may be given again" },
-  runtime: { type: "string", value: "NAME", help: "What it runs on (what its node has)" },
+  runtime: { type: "string", value: "NAME", help: "What it runs on: qemu, or docker for a container (qemu)" },
 } as const satisfies Record<string, Flag>;
 
 /** SRC:DST[:ro|rw]. undefined: a path alone, which is on the machine's own disk anyway. */

@@ -20,7 +20,7 @@ export const ERRORS = {
   FAILED: { http: 500, grpc: 13, exit: 1, hint: "Run `vps show NAME` and `vps logs NAME` to see why." },
   TIMEOUT: { http: 504, grpc: 4, exit: 124, hint: "It goes on in the background: `vps show NAME` tells how far it is." },
   UNAVAILABLE: { http: 503, grpc: 14, exit: 8, hint: "Run `hyperlane start` on the host, then `vps doctor`." },
-  UNSUPPORTED: { http: 501, grpc: 12, exit: 1, hint: "Run `vps doctor` to see what this host offers." },
+  UNSUPPORTED: { http: 409, grpc: 12, exit: 1, hint: "Run `vps doctor` to see what this host offers." },
   CORRUPT: { http: 500, grpc: 15, exit: 9, hint: "Run `hyperlane recover` to go back to the last good event." },
   BUG: { http: 500, grpc: 13, exit: 3, hint: "This is our mistake: please report it with the text above." },
 } as const satisfies Record<string, { http: number; grpc: number; exit: number; hint: string }>;

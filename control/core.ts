@@ -5,7 +5,7 @@
 import { invariant, toHyperlaneError } from "#contract/errors.ts";
 import { workloadOf } from "#contract/resources/workload.ts";
 import { DEFAULT_NETWORK, DEFAULT_NUMBER } from "#contract/resources/network.ts";
-import type { ApplyRequest, Desired, DesiredVolume, Observation } from "#contract/wire/agent.ts";
+import { rootfsFor, type ApplyRequest, type Desired, type DesiredVolume, type Observation } from "#contract/wire/agent.ts";
 import type { SshCa } from "#control/auth/ssh.ts";
 import { ingest } from "#control/agents/ingest.ts";
 import type { NewEvent, State, StoredMachine, StoredVolume } from "#control/model/state.ts";
@@ -109,7 +109,7 @@ export function desiredOf(state: State, m: StoredMachine, identityOf: SshCa["hos
       const found = state.network.get(state.networkNames.get(network) ?? "");
       return found ? [{ number: found.number, internal: found.internal, aliases }] : [];
     }),
-    rootfs: m.image.rootfs,
+    rootfs: rootfsFor(m.image.rootfs, m.spec.runtime),
     workload,
     identity: m.destroying ? null : identityOf(m),
   };

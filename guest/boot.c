@@ -7,8 +7,24 @@
  * mounted; a kernel with all built in ships no such files. */
 #include "init.h"
 
-int boot_rw = -1;
+int boot_rw = -1, host_leaves = 0;
 const char *run_dir = "/dev/hyperlane";
+
+int host_open(void) {
+    static const char *const ports[] = {"/dev/virtio-ports/hyperlane.0", "/dev/vport0p1", "/dev/vport1p1", "/dev/vport2p1", "/dev/vport3p1"};
+    int fd = -1;
+    for (u32 i = 0; i < countof(ports) && fd < 0; i++) fd = open_file(ports[i], O_RDWR | O_NONBLOCK, 0);
+    return fd;
+}
+
+int log_open(void) {
+    static const char *const ports[] = {"/dev/virtio-ports/hyperlane.log", "/dev/vport0p2", "/dev/vport1p2", "/dev/vport2p2", "/dev/vport3p2"};
+    int fd = -1;
+    for (u32 i = 0; i < countof(ports) && fd < 0; i++) fd = open_file(ports[i], O_WRONLY, 0);
+    return fd;
+}
+
+void log_closed(int status) {}
 
 static void fail(const char *what, const char *name, i64 error) {
     say(what, name, error);

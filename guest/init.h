@@ -15,8 +15,12 @@
 #define READY_UNIT "/etc/systemd/system/hyperlane-ready.service" /* makes this file: */
 #define READY_FILE "/run/hyperlane/ready" /* an image whose own init boots on makes it when ssh listens */
 
-/* boot.c */
+/* boot.c, or container.c where we are PID 1 of a container */
 void boot_kernel(void);             /* what is the same in every machine */
+int host_open(void);                /* the descriptor that leads to the host; below 0: not yet */
+extern int host_leaves;             /* whether it can come to an end, and be opened anew */
+int log_open(void);                 /* what the workload prints goes there */
+void log_closed(int status);        /* the workload has ended so, and its log is written */
 void boot_root(int system, int flags);  /* initramfs -> the machine's root; reports and powers off on failure */
 void disks_release(void);           /* so that others may be found in their place */
 void disks_idle(void);              /* waits until nothing is mounted from them */
@@ -30,7 +34,6 @@ i64 volume_attach(char *text);
 i64 volume_detach(const char *text);
 void volumes_freeze(int on);
 void volumes_release(void);
-void make_directories(char *path);  /* cuts the text at each slash, and mends it */
 /* net.c */
 i64 net_up(const u8 *mac);
 void net_down(void);

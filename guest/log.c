@@ -11,8 +11,7 @@
 static int port = -1;
 
 static void open_port(void) {
-    static const char *const ports[] = {"/dev/virtio-ports/hyperlane.log", "/dev/vport0p2", "/dev/vport1p2", "/dev/vport2p2", "/dev/vport3p2"};
-    for (u32 i = 0; i < countof(ports) && port < 0; i++) port = open_file(ports[i], O_WRONLY, 0);
+    if (port < 0) port = log_open();
 }
 
 static char *digits(char *at, u32 value, int width) {

@@ -7,20 +7,16 @@
 #include "init.h"
 #include "channel.h"
 
-static const char *const ports[] = {"/dev/virtio-ports/hyperlane.0", "/dev/vport0p1", "/dev/vport1p1", "/dev/vport2p1", "/dev/vport3p1"};
+#define AGAIN_MS 10 /* where the host has gone, it is looked for so often */
 int is_pid1 = 1, has_root;
 static struct parser parser;
 static int announced, watch;
 static char *own_name;
 
-static void channel_open(void) {
-    for (;;) {
-        for (u32 i = 0; i < countof(ports); i++) {
-            channel_fd = open_file(ports[i], O_RDWR | O_NONBLOCK, 0);
-            if (channel_fd >= 0) return;
-        }
-        sleep_ms(1);
-    }
+/* How long to wait for something to happen; -1: for ever. */
+static int timeout(void) {
+    int ms = workload_timeout();
+    return channel_fd < 0 && (ms < 0 || ms > AGAIN_MS) ? AGAIN_MS : ms;
 }
 
 /* The image's own init has reached the point where ssh listens; one that does not promise to say so is up once it runs. */
@@ -61,29 +57,36 @@ void stop(int mode, u8 signal, u32 seconds) {
 static void serve(void) {
     static struct pollfd fds[400]; /* three a stream, and ours */
     static u8 bytes[16384];
-    u64 mask = 1UL << (SIGCHLD - 1);
+    u64 mask = 1UL << (SIGCHLD - 1) | (host_leaves ? 1UL << (SIGTERM - 1) : 0); /* somebody stops the container */
     S4(rt_sigprocmask, SIG_BLOCK, &mask, NULL, 8);
     int children = S4(signalfd4, -1, &mask, 8, SFD_NONBLOCK_ | O_CLOEXEC);
     watch = S1(inotify_init1, IN_NONBLOCK | IN_CLOEXEC);
-    channel_open();
+    while ((channel_fd = host_open()) < 0 && !host_leaves) sleep_ms(1);
     for (;;) {
+        if (channel_fd < 0) channel_fd = host_open();
         fds[0] = (struct pollfd){channel_fd, POLLIN | (channel_pending() ? POLLOUT : 0), 0};
         fds[1] = (struct pollfd){children, POLLIN, 0};
         fds[2] = (struct pollfd){watch, POLLIN, 0};
         u32 count = streams_poll(fds, 3);
-        S3(poll, fds, count, workload_timeout());
+        S3(poll, fds, count, timeout());
         if (fds[2].revents) {
             S3(read, watch, bytes, sizeof bytes);
             if (!announced && is_up()) announce();
         }
-        if (fds[1].revents) S3(read, children, bytes, sizeof bytes);
+        i64 signals = fds[1].revents ? S3(read, children, bytes, sizeof bytes) : 0;
+        for (u8 *s = bytes; s < bytes + signals; s += 128) /* struct signalfd_siginfo, its number first */
+            if (get32(s) == SIGTERM) stop(0, SIGTERM, 8);
         streams_ready(fds + 3);
         reap();
         if (fds[0].revents & POLLOUT) channel_flush();
-        if (fds[0].revents & POLLHUP) sleep_ms(20); /* no host at the other end: poll would return at once, for ever */
-        if (fds[0].revents & POLLIN) {
-            i64 n = S3(read, channel_fd, bytes, sizeof bytes);
-            if (n > 0) take(bytes, n);
+        if (fds[0].revents & POLLHUP && !host_leaves) sleep_ms(20); /* no host at the other end: poll would return at once, for ever */
+        if (!(fds[0].revents & (POLLIN | POLLHUP))) continue;
+        i64 n = S3(read, channel_fd, bytes, sizeof bytes);
+        if (n > 0) take(bytes, n);
+        else if (host_leaves && n != -EAGAIN) {
+            S1(close, channel_fd);
+            channel_fd = -1;
+            streams_reset();
         }
     }
 }

@@ -94,6 +94,12 @@ i64 put_file(const char *path, int mode, const void *data, usize n) {
     S1(close, fd);
     return r < 0 ? r : S2(rename, next, path);
 }
+void make_directories(char *path) {
+    for (char *p = path + 1; *p; p++)
+        if (*p == '/') *p = 0, S2(mkdir, path, 0755), *p = '/';
+    S2(mkdir, path, 0755);
+}
+
 i64 put_text(const char *path, const char *text) {
     int fd = open_file(path, O_WRONLY | O_TRUNC, 0);
     if (fd < 0) return fd;

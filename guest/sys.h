@@ -77,6 +77,8 @@ i64 read_all(int fd, void *data, usize n);
 i64 put_file(const char *path, int mode, const void *data, usize n);
 /* Writes a text to a file that is there: the kernel's own, mostly. 0 or -errno. */
 i64 put_text(const char *path, const char *text);
+/* Cuts the text at each slash, and mends it. */
+void make_directories(char *path);
 void sleep_ms(u32 ms);
 /* One line on stderr, "hyperlane-init: what: name (errno N)". init's own stderr is the kernel's log, which reaches the
  * console at once; what init writes to a terminal may still be on its way when the machine ends. */

@@ -12,12 +12,6 @@
 #define RESIZE_FS _IOW('f', 16, u64) /* EXT4_IOC_RESIZE_FS, in blocks; of 4 KiB, as the host makes them */
 static char mounted[64][256]; /* by SLOT - 'A': where it is; empty: nowhere */
 
-void make_directories(char *path) {
-    for (char *p = path + 1; *p; p++)
-        if (*p == '/') *p = 0, S2(mkdir, path, 0755), *p = '/';
-    S2(mkdir, path, 0755);
-}
-
 /* Of the directory that is entered. */
 static int is_empty(void) {
     char entries[512];

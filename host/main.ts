@@ -1,5 +1,5 @@
 /** `hyperlane`: what is done on a host. init, start, stop, status; and the two processes themselves in the foreground. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { basename, dirname, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -23,6 +23,7 @@ const HELP = `hyperlane: the control plane and the agent of this host
                        --port N (7420)  --subnet CIDR (10.77.0.0/16)  --zpool POOL  --guest DIR
                        --cpus N  --memory SIZE (offered to machines; the host's. More RAM than it has is a promise
                        that holds as long as machines do not all use theirs)
+                       --docker SOCKET (of the Docker engine for machines that are containers; /var/run/docker.sock)
                        --allow-folder DIR (of this host, for machines to mount what is below it; may be given again)
                        Also from the environment: PORT, DATA_DIR, BRIDGE_NAME, SUBNET_CIDR, UPLINK_INTERFACE,
                        JWT_SECRET, DNS_SERVER, MAX_CONCURRENT_BUILDS, MAX_OVERLAY_SIZE
@@ -51,6 +52,7 @@ export async function runHyperlane(argv: string[]): Promise<number> {
         cpus: { type: "string" },
         memory: { type: "string" },
         guest: { type: "string" },
+        docker: { type: "string" },
         json: { type: "boolean" },
         yes: { type: "boolean", short: "y" },
         help: { type: "boolean", short: "h" },
@@ -97,7 +99,7 @@ export async function runHyperlane(argv: string[]): Promise<number> {
   }
 }
 
-type Flags = { port?: string; subnet?: string; zpool?: string; cpus?: string; memory?: string; guest?: string; "allow-folder"?: string[] };
+type Flags = Partial<Record<"port" | "subnet" | "zpool" | "cpus" | "memory" | "guest" | "docker", string>> & { "allow-folder"?: string[] };
 
 async function init(flags: Flags, out: Output): Promise<number> {
   if (process.getuid?.() !== 0)
@@ -148,6 +150,7 @@ async function init(flags: Flags, out: Output): Promise<number> {
     dnsServer: env.dnsServer ?? before?.dnsServer ?? null,
     maxBuilds: env.maxBuilds ?? before?.maxBuilds ?? 2,
     zpool: flags.zpool ?? before?.zpool ?? null,
+    dockerSocket: resolve((flags.docker ?? before?.dockerSocket ?? "/var/run/docker.sock").replace(/^unix:\/\//, "")),
     cpus: cpus ?? before?.cpus ?? null,
     memoryMib: memoryMib ?? before?.memoryMib ?? null,
     folders: flags["allow-folder"]?.map((folder) => resolve(folder)) ?? before?.folders ?? [],
@@ -172,6 +175,8 @@ async function installGuest(named: string | undefined): Promise<string> {
     const target = `${guestDir}/${file}`;
     if (!source || (existsSync(target) && isSame(source, target))) continue;
     await Bun.write(`${target}.new`, Bun.file(source));
+    // A program among them is run.
+    chmodSync(`${target}.new`, 0o755);
     renameSync(`${target}.new`, target);
   }
   if (!existsSync(`${guestDir}/vmlinux`))

@@ -17,4 +17,4 @@ export function logDir(): string {
 }
 
 /** What machines are made of, in build/guest and in the state folder's guest. */
-export const GUEST_FILES = ["vmlinux", "initramfs", "discard.so", "debian-12.tar"];
+export const GUEST_FILES = ["vmlinux", "initramfs", "init-container", "discard.so", "debian-12.tar"];

@@ -39,7 +39,8 @@ export async function uninstall(out: Output, yes: boolean): Promise<number> {
   await removeUnits();
   await removeNetwork(agent.bridge);
   // Never with what is in it: if anything is, it is a folder of the host's that is still mounted there.
-  if (existsSync(`/run/hyperlane/${agent.node}-folders`)) rmdirSync(`/run/hyperlane/${agent.node}-folders`);
+  for (const kind of ["folders", "disks"])
+    if (existsSync(`/run/hyperlane/${agent.node}-${kind}`)) rmdirSync(`/run/hyperlane/${agent.node}-${kind}`);
   for (const path of [`/run/hyperlane/${agent.node}`, logDir(), stateDir()]) rmSync(path, { recursive: true, force: true });
   for (const file of ["config.json", "known_hosts"]) rmSync(`${configDir()}/${file}`, { force: true });
   out.done("Network, services and state removed");

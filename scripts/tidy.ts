@@ -10,13 +10,13 @@ import { ROOT, sh } from "./sh.ts";
 const IMPORTS: Record<string, readonly string[]> = {
   "": ["cli", "host"],
   host: ["cli", "sdk", "contract", "control", "agent", "oci"],
-  contract: [],
+  contract: ["runtimes"],
   oci: ["contract"],
   sdk: ["contract"],
   cli: ["sdk", "contract", "oci"],
-  control: ["contract", "oci"],
+  control: ["contract", "oci", "runtimes"],
   "control/model": ["contract"],
-  "control/schedule": ["contract"],
+  "control/schedule": ["contract", "runtimes"],
   "control/store": ["contract", "control/model"],
   "control/auth": ["contract", "control/model"],
   "control/agents": ["contract", "control/model", "control/auth"],
@@ -31,6 +31,7 @@ const IMPORTS: Record<string, readonly string[]> = {
     "control/agents",
     "control/images",
     "oci",
+    "runtimes",
   ],
   agent: ["contract", "oci", "runtimes"],
   runtimes: [],
@@ -41,7 +42,7 @@ const IMPORTS: Record<string, readonly string[]> = {
 
 /** Data in, data out: no clock, no chance, no process, nothing outside the language but types and zod. */
 const PURE =
-  /^(contract\/(?!.*\.test\.)|control\/(model|schedule)\/|control\/reconcile\/plan(-\w+)?\.ts|control\/agents\/ingest\.ts|agent\/network\/plan\.ts|agent\/machine\/ladder\.ts|runtimes\/\w+\/command\.ts)/;
+  /^(contract\/(?!.*\.test\.)|control\/(model|schedule)\/|control\/reconcile\/plan(-\w+)?\.ts|control\/agents\/ingest\.ts|agent\/network\/plan\.ts|agent\/machine\/ladder\.ts|runtimes\/capabilities\.ts|runtimes\/[\w-]+\/command\.ts)/;
 const IMPURE =
   /\b(Date\.now|new Date\(\)|Math\.random|performance\.|crypto\.|process\.|Bun\.(?!YAML)|setTimeout|setInterval|fetch\()|from "(node:|bun)/;
 

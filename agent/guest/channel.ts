@@ -1,6 +1,7 @@
 /** The agent's end of the channel to init in a machine. See guest/frames.h for the protocol. */
 import { randomBytes } from "node:crypto";
-import { createConnection, type Socket } from "node:net";
+import { rmSync } from "node:fs";
+import { createConnection, createServer, type Socket } from "node:net";
 import { HyperlaneError } from "#contract/errors.ts";
 import { createFrameReader, decodeExit, encodeFrame, encodeSync, F, type Exit, type Frame } from "#contract/wire/frames.ts";
 
@@ -11,8 +12,11 @@ export type Channel = ReturnType<typeof openChannel>;
 
 const DIAL_MS = 20;
 
-/** onReady: init's stage, 0 it is there, 1 the machine is up. Dials until closed; a restarted guest is synced anew by resync(). */
-export function openChannel(path: string, onReady: (stage: number) => void) {
+/** A socket that a VMM serves, or one where init of a container is waited for. */
+export type GuestAddress = { path: string; serve: boolean };
+
+/** onReady: init's stage, 0 it is there, 1 the machine is up. Dials, or serves, until closed; a restarted guest is synced anew by resync(). */
+export function openChannel({ path, serve }: GuestAddress, onReady: (stage: number) => void) {
   const streams = new Map<number, StreamHandler>();
   let socket: Socket | undefined;
   let reader = createFrameReader(randomBytes(8));
@@ -22,10 +26,18 @@ export function openChannel(path: string, onReady: (stage: number) => void) {
   function dial(): void {
     if (closed) return;
     const s = createConnection(path);
-    s.on("connect", () => {
-      socket = s;
-      resync();
-    });
+    s.on("connect", () => use(s));
+    listen(s);
+    s.on("close", () => setTimeout(dial, DIAL_MS));
+  }
+
+  function use(s: Socket): void {
+    socket?.destroy();
+    socket = s;
+    resync();
+  }
+
+  function listen(s: Socket): void {
     s.on("data", (bytes: Buffer) => {
       try {
         reader.push(bytes).forEach(take);
@@ -35,9 +47,9 @@ export function openChannel(path: string, onReady: (stage: number) => void) {
     });
     s.on("error", () => {});
     s.on("close", () => {
+      if (socket !== s && socket !== undefined) return;
       socket = undefined;
       dropStreams("The channel to the machine was lost.");
-      setTimeout(dial, DIAL_MS);
     });
   }
 
@@ -65,7 +77,16 @@ export function openChannel(path: string, onReady: (stage: number) => void) {
     handler?.(frame.type, frame.payload);
   }
 
-  dial();
+  const server = serve
+    ? createServer((s) => {
+        listen(s);
+        use(s);
+      })
+    : undefined;
+  // One that an agent before us has left.
+  if (server) rmSync(path, { force: true });
+  server?.on("error", () => {}).listen(path);
+  if (!serve) dial();
   return {
     get connected(): boolean {
       return socket !== undefined && reader.synced;
@@ -104,6 +125,7 @@ export function openChannel(path: string, onReady: (stage: number) => void) {
     },
     close(): void {
       closed = true;
+      server?.close();
       socket?.destroy();
     },
   };

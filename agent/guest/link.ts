@@ -1,7 +1,7 @@
 /** The agent's hold on init in one started machine: it hands over the configuration at each boot, and knows when the machine is up. */
 import { toHyperlaneError } from "#contract/errors.ts";
 import { F } from "#contract/wire/frames.ts";
-import { openChannel, type Channel } from "./channel.ts";
+import { openChannel, type Channel, type GuestAddress } from "./channel.ts";
 
 const CONFIG_MS = 20_000;
 
@@ -18,7 +18,7 @@ export type GuestLink = {
 
 /** config: what init is told, or null while that is not known. workload: what it then runs, where it runs something. networked: packets of it are let through. onUp: called when `up` turns true. */
 export function openGuest(
-  socket: string,
+  at: GuestAddress,
   {
     config,
     workload,
@@ -38,7 +38,7 @@ export function openGuest(
   let booted = false;
   let configured = false;
   let telling = false;
-  const channel = openChannel(socket, (stage) => {
+  const channel = openChannel(at, (stage) => {
     booted = stage >= 1;
     configure();
     if (booted && configured) onUp();

@@ -8,7 +8,7 @@ import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, 
 import { tmpdir } from "node:os";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { pack, type Header } from "tar-stream";
-import { openImages } from "./store.ts";
+import { openFileSystems, openImages } from "./store.ts";
 import { createTarReader, type TarEntry } from "./tar.ts";
 import { runFed } from "#agent/host/run.ts";
 import { tarOf, writeLayout } from "#tests/oci/peers.ts";
@@ -320,7 +320,8 @@ test("the store: two that bring one image are one, a failed one leaves nothing, 
   const at = `${dir}/store`;
   mkdirSync(at);
   writeFileSync(`${at}/half.erofs.new`, "x");
-  const images = openImages(at, CONVERTER, 2, true);
+  const files = openFileSystems(at, CONVERTER, true);
+  const images = openImages(files, { ...files, list: () => [] }, 2);
   expect(images.list()).toEqual([]);
   const bytes = gzipSync(await hostile([{ name: "f", body: "x" }]));
   const good = {

@@ -1,5 +1,6 @@
 /** How a machine that nobody asked to end has ended, from what is left of it. */
-import type { VmState } from "#runtimes/runtime.ts";
+import { isForContainers } from "#contract/wire/agent.ts";
+import type { VmState } from "#runtimes/driver.ts";
 import { ranOutOfMemory, readExit, readPanic } from "./logs.ts";
 import type { Record } from "./record.ts";
 
@@ -23,6 +24,9 @@ export function endingOf(record: Record, logsDir: string, state: VmState, reboot
   if (panic !== undefined) return { exit: "panicked", exitCode: null, reason: `its kernel panicked: ${panic}` };
   if (record.phase === "starting") return null;
   if (state === "off") return { exit: "powered-off", exitCode: null, reason: "it was powered off from inside" };
-  const reason = state === "gone" ? "its VMM process ended unexpectedly" : "the hypervisor stopped with an internal error";
+  const gone = isForContainers(record.desired.rootfs)
+    ? "its container was stopped or removed by somebody else"
+    : "its VMM process ended unexpectedly";
+  const reason = state === "gone" ? gone : "the hypervisor stopped with an internal error";
   return { exit: "crashed", exitCode: null, reason };
 }

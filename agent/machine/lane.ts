@@ -6,8 +6,11 @@
 import { rmSync } from "node:fs";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import type { Observed } from "#contract/resources/machine.ts";
-import type { Desired, Identity } from "#contract/wire/agent.ts";
+import { isForContainers, type Desired, type Identity } from "#contract/wire/agent.ts";
+import { encodeContainerConfig } from "#contract/wire/config.ts";
 import { encodeStop, F } from "#contract/wire/frames.ts";
+import { socketOf, type Containers } from "#agent/containers/containers.ts";
+import { startContainer } from "#agent/containers/start.ts";
 import { guestConfig, guestWorkload } from "#agent/guest/identity.ts";
 import { openGuest, type GuestLink } from "#agent/guest/link.ts";
 import { removeCgroup } from "#agent/host/cgroup.ts";
@@ -22,13 +25,14 @@ import type { Volumes } from "#agent/storage/volumes.ts";
 import type { Spares } from "#agent/templates/spares.ts";
 import type { Templates } from "#agent/templates/templates.ts";
 import { guestSocket } from "#runtimes/qemu/command.ts";
-import type { Runtime, Vm, VmState } from "#runtimes/runtime.ts";
+import type { Driver, Vm, VmState } from "#runtimes/driver.ts";
 import { commitDisk, dropSnapshots, restoreSnapshot, takeSnapshots } from "./disks.ts";
 import { endingOf } from "./ending.ts";
 import { watchHealth, type HealthWatch } from "./health.ts";
 import { firstRung } from "./ladder.ts";
 import { lastLine, readExit, removeLogs } from "./logs.ts";
-import { convergeMounts, mountTexts, noteUse, observedVolumes, releaseMounts } from "./mounts.ts";
+import { convergeMounts, mountTexts, noteUse, releaseMounts } from "./mounts.ts";
+import { observedOf } from "./observed.ts";
 import { untilReady, type StartListener } from "./ready.ts";
 import { newRecord, removeRecord, saveRecord, type Record } from "./record.ts";
 import { createSleep } from "./standby.ts";
@@ -42,7 +46,8 @@ export type LaneDeps = {
   recordsDir: string;
   runDir: string;
   logsDir: string;
-  runtime: Runtime;
+  runtime: Driver;
+  containers: Containers;
   storage: Storage;
   images: Images;
   volumes: Volumes;
@@ -73,6 +78,8 @@ const LAST_MS = 10_000;
 export function createLane(deps: LaneDeps, found: Record | null, first: Desired) {
   const record = found ?? newRecord(first);
   const id = first.id;
+  const container = isForContainers(first.rootfs) ? deps.containers : null;
+  const driver = container?.driver ?? deps.runtime;
   let identity: Identity | null = first.identity;
   /** Identities are in memory only. An agent that has just started reports no revision, so that it is told again. */
   let heard = found === null;
@@ -155,7 +162,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     if (d.power === "absent") return remove();
     if (vm && (d.power === "stopped" || record.epoch !== d.epoch || record.stopping)) await stop(false);
     if (d.restore && record.restoredEpoch < d.restore.epoch) await restoreSnapshot(disks, d.restore, uid());
-    if (d.power !== "stopped" && !vm && record.epoch !== d.epoch) await startMachine(does, signal);
+    if (d.power !== "stopped" && !vm && record.epoch !== d.epoch) await (container ? startContainer : startMachine)(does, signal);
     else if (d.power === "stopped" && !vm && (record.phase !== "stopped" || record.epoch !== d.epoch))
       set("stopped", { epoch: d.epoch, exit: null, exitCode: null, reason: null, steps: [] });
     if (vm && record.phase === "running" && d.power === "paused") {
@@ -186,7 +193,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       return;
     }
     if (!vm) {
-      vm = await deps.runtime.attach(record.process, runDir());
+      vm = await driver.attach(record.process, runDir());
       if (vm) {
         listen(vm);
         if (record.phase === "preparing") record.phase = "starting";
@@ -229,13 +236,13 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
 
   /** An agent that ended in the middle of a start may have left a process it had not yet noted. The start is begun anew. */
   async function forgetStart(): Promise<void> {
-    endStrays();
+    await endStrays();
     await endProcess();
     set("stopped", { epoch: 0, steps: [] });
   }
 
-  function endStrays(): void {
-    for (const p of deps.runtime.list(deps.runDir)) if (p.id === id) kill(p.process, "SIGKILL");
+  async function endStrays(): Promise<void> {
+    for (const p of await driver.list(deps.runDir)) if (p.id === id && p.process) kill(p.process, "SIGKILL");
   }
 
   function take(started: Vm): void {
@@ -250,10 +257,11 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       // Nobody reboots a machine that is only coming up: what it went on from was no machine.
       const comingUp = record.phase === "preparing" || record.phase === "starting";
       if (what === "reset" && comingUp && record.template !== null) deps.templates.spoil(record.template, "its machine crashed");
-      if (what === "off" || what === "gone") wake();
+      if (what === "off" || what === "gone" || what === "paused") wake();
     });
-    guest = openGuest(guestSocket(runDir()), {
-      config: () => identity && guestConfig(record, identity, deps.network.network, mountTexts(record)),
+    guest = openGuest(container ? { path: socketOf(runDir()), serve: true } : { path: guestSocket(runDir()), serve: false }, {
+      config: () =>
+        identity && (container ? encodeContainerConfig() : guestConfig(record, identity, deps.network.network, mountTexts(record))),
       workload: () => guestWorkload(record.desired),
       networked: deps.refreshNetwork,
       onUp: () => starting?.up(),
@@ -300,6 +308,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     await endVmm();
     await sleep.close();
     await deps.network.detach(id);
+    await container?.release(id);
     await releaseMounts(mounts);
   }
 
@@ -308,6 +317,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     if (vm && readExit(deps.logsDir, id, record.logFrom.workload)) await untilOff(vm, LAST_MS);
     if (record.process) await stop(true);
     await endProcess();
+    await driver.forget(id);
     await deps.storage.remove(id);
     deps.templates.release(baseFile(deps.recordsDir, id));
     removeLogs(deps.logsDir, id);
@@ -320,7 +330,9 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
 
   /** The file system inside stands still meanwhile, so that what is kept is whole. */
   async function frozen<T>(work: () => Promise<T>): Promise<T> {
-    const freeze = guest?.channel.connected && record.phase === "running";
+    // Of a container's volumes the host writes out what it holds.
+    if (container) await container.writeOut();
+    const freeze = guest?.channel.connected && record.phase === "running" && !container;
     if (freeze) await guest!.channel.ask(F.FREEZE, Buffer.from([1]), 10_000);
     try {
       return await work();
@@ -356,27 +368,12 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   }
 
   function observed(): Observed {
-    const a = addresses();
-    const has = record.phase !== "absent";
-    return {
-      phase: record.phase,
+    const seen = {
+      accelerator: container ? null : deps.accelerator,
+      health: health?.status ?? null,
       revision: heard ? record.desired.revision : 0,
-      epoch: record.epoch,
-      exit: record.exit,
-      exitCode: record.exitCode,
-      health: record.phase === "running" || record.phase === "paused" ? (health?.status ?? null) : null,
-      reason: record.reason,
-      steps: record.steps,
-      origin: record.origin,
-      pid: record.process?.pid ?? null,
-      address6: has ? a.address6 : null,
-      address4: has ? a.address4 : null,
-      accelerator: record.process ? deps.accelerator : null,
-      snapshots: record.snapshots,
-      volumes: observedVolumes(record),
-      restoredEpoch: record.restoredEpoch,
-      sleep: record.sleep,
     };
+    return observedOf(record, addresses(), seen);
   }
 
   return {
@@ -384,6 +381,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     record,
     ...{ apply, wake, observed, addresses, frozen, detach, awake: sleep.awake, enter: sleep.enter },
     /** What the node counts of it. */
+    usage: () => vm?.usage() ?? Promise.resolve(null),
     counted: () => ({ cpuMs: record.process ? cpuMs(record.process) : 0, ...deps.network.traffic(id) }),
     /** Its writable layer as an image layer. */
     commit: (work: string) => commitDisk(disks, work),

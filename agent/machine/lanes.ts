@@ -37,15 +37,18 @@ export function openLanes(deps: Omit<LaneDeps, "changed" | "refreshNetwork" | "r
     },
   };
 
+  /** Whatever runs, or could, as a machine of this node. */
+  async function there() {
+    return [...(await deps.runtime.list(deps.runDir)), ...(await deps.containers.driver.list(deps.runDir).catch(() => []))];
+  }
+
   /** At start: machines that still run are taken up again; what belongs to none is removed. */
   async function recover(): Promise<void> {
     const { records, unreadable } = loadRecords(deps.recordsDir);
     for (const record of records) lanes.set(record.desired.id, createLane(all, record, record.desired));
     for (const id of unreadable) deps.log(`The record of ${id} cannot be read; its disk is kept.`);
     const strays = new Set(
-      [...deps.runtime.list(deps.runDir).map((p) => p.id), ...listCgroups(`${deps.node}.`), ...deps.network.attached()].filter(
-        (id) => !lanes.has(id),
-      ),
+      [...(await there()).map((p) => p.id), ...listCgroups(`${deps.node}.`), ...deps.network.attached()].filter((id) => !lanes.has(id)),
     );
     for (const id of strays) await sweep(id);
     await deps.folders.sweep((id) => (lanes.get(id)?.record.folders.length ?? 0) > 0);
@@ -56,13 +59,15 @@ export function openLanes(deps: Omit<LaneDeps, "changed" | "refreshNetwork" | "r
   /** Ends and removes whatever carries this id, but never a disk. */
   async function sweep(id: string): Promise<void> {
     deps.log(`Removing what is left of ${id}, which nobody asked for.`);
-    for (const p of deps.runtime.list(deps.runDir)) if (p.id === id) kill(p.process, "SIGKILL");
+    for (const p of await there()) if (p.id === id && p.process) kill(p.process, "SIGKILL");
     for (const pid of cgroupPids(`${deps.node}.${id}`)) {
       const process = identify(pid);
       if (process) kill(process, "SIGKILL");
     }
     await deps.network.detach(id).catch((e) => deps.log(String(e)));
     await Bun.sleep(50);
+    await deps.containers.release(id);
+    await deps.containers.driver.forget(id).catch(() => {});
     rmSync(`${deps.runDir}/${id}`, { recursive: true, force: true });
     await removeCgroup(`${deps.node}.${id}`);
   }

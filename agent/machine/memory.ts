@@ -14,7 +14,7 @@ import { F } from "#contract/wire/frames.ts";
 import type { Channel } from "#agent/guest/channel.ts";
 import { bytesIn, makeFolder } from "#agent/host/files.ts";
 import type { Templates } from "#agent/templates/templates.ts";
-import type { Origin, Vm } from "#runtimes/runtime.ts";
+import type { Origin, Vm } from "#runtimes/driver.ts";
 import type { Record } from "./record.ts";
 
 const ASK_MS = 10_000;

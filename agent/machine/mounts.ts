@@ -10,7 +10,8 @@ import { F } from "#contract/wire/frames.ts";
 import type { Channel } from "#agent/guest/channel.ts";
 import type { Folders } from "#agent/host/folders.ts";
 import type { Volumes } from "#agent/storage/volumes.ts";
-import type { Vm, VmSpec } from "#runtimes/runtime.ts";
+import { capabilitiesOf } from "#runtimes/capabilities.ts";
+import type { Vm, VmSpec } from "#runtimes/driver.ts";
 import type { Record } from "./record.ts";
 
 /** As many as every machine has, so that all can go on from the same template; with more volumes than that, as many as those. */
@@ -108,6 +109,10 @@ function isIn(asked: Asked, place: Place): boolean {
   return place.volume === asked.volume && place.path === asked.path && place.readonly === asked.readonly;
 }
 
+function canWhileItRuns({ desired }: Record): boolean {
+  return capabilitiesOf(desired.spec.runtime).diskHotplug;
+}
+
 async function attach(
   { record, volumes, save }: Deps,
   vm: Vm,
@@ -117,7 +122,7 @@ async function attach(
   signal: AbortSignal,
 ): Promise<void> {
   const { id, name } = record.desired;
-  const at = record.places.findIndex((p) => p.volume === null && !p.readonly);
+  const at = canWhileItRuns(record) ? record.places.findIndex((p) => p.volume === null && !p.readonly) : -1;
   if (readonly || at < 0)
     throw new HyperlaneError(
       "STATE",
@@ -141,6 +146,8 @@ async function attach(
 
 async function detach({ record, volumes, save }: Deps, vm: Vm, channel: Channel, at: number): Promise<void> {
   const place = record.places[at]!;
+  if (!canWhileItRuns(record))
+    throw new HyperlaneError("STATE", `It keeps ${place.path} until its next start: vps restart ${record.desired.name}`);
   await channel
     .ask(F.CONFIG, volumeRecords({ mounts: [], unmounts: [textOf(place, at)] }), GUEST_MS)
     .catch((thrown: { errno?: number }) => {
@@ -158,6 +165,8 @@ async function detach({ record, volumes, save }: Deps, vm: Vm, channel: Channel,
 async function grow({ record, volumes, save }: Deps, vm: Vm, channel: Channel, at: number): Promise<void> {
   const place = record.places[at]!;
   const sizeMib = volumes.sizeMib(place.volume!);
+  if (!canWhileItRuns(record))
+    throw new HyperlaneError("STATE", `It sees the new size after its next start: vps restart ${record.desired.name}`);
   if (!place.readonly) {
     await vm.growVolume(at, sizeMib * 2 ** 20);
     await channel.ask(F.CONFIG, volumeRecords({ mounts: [textOf({ ...place, sizeMib }, at)], unmounts: [] }), GUEST_MS);

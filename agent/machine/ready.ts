@@ -1,7 +1,7 @@
 /** Waiting for a started machine: until it is up, has ended, or took too long. */
 import { HyperlaneError } from "#contract/errors.ts";
 import type { GuestLink } from "#agent/guest/link.ts";
-import type { Vm } from "#runtimes/runtime.ts";
+import type { Vm } from "#runtimes/driver.ts";
 
 const LOOK_MS = 500;
 

@@ -1,6 +1,6 @@
 /** What a machine's process is made from: its document, and what this node has got ready for it. */
 import type { Addresses } from "#agent/network/plan.ts";
-import type { VmSpec } from "#runtimes/runtime.ts";
+import type { VmSpec } from "#runtimes/driver.ts";
 import { prepareLogs } from "./logs.ts";
 import type { Record } from "./record.ts";
 

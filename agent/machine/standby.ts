@@ -13,7 +13,7 @@ import { makeFolder } from "#agent/host/files.ts";
 import { cpuMs } from "#agent/host/process.ts";
 import { watchDoor, type Doorbell } from "#agent/network/doorbell.ts";
 import type { Addresses } from "#agent/network/plan.ts";
-import type { Vm } from "#runtimes/runtime.ts";
+import type { Vm } from "#runtimes/driver.ts";
 import type { LaneDeps } from "./lane.ts";
 import { asleepDir, baseFile, originIn, writeMemory } from "./memory.ts";
 import type { Record } from "./record.ts";
@@ -34,7 +34,7 @@ export type Sleeper = {
   /** Has the lane look again. */
   wake(): void;
   /** Ends whatever runs as this machine and is not noted. */
-  endStrays(): void;
+  endStrays(): Promise<void>;
   /** Ends the process, and leaves what the machine has on the node. */
   endVmm(): Promise<void>;
   take(vm: Vm): void;
@@ -214,7 +214,7 @@ async function wakeUp(s: Sleeper, door: Doorbell | undefined, signal: AbortSigna
   const { id, spec, rootfs } = record.desired;
   const [asleep, base] = [asleepDir(deps.recordsDir, id), baseFile(deps.recordsDir, id)];
   // One that an agent had started before it was killed has not run yet.
-  s.endStrays();
+  await s.endStrays();
   if (!existsSync(base)) renameSync(`${asleep}/pages`, base);
   const image = deps.images.find(rootfs);
   if (image === null) throw new HyperlaneError("NOT_FOUND", "Its image is no longer on this node.");

@@ -9,7 +9,7 @@ import type { Turns } from "#agent/host/turns.ts";
 import type { Spare } from "#agent/templates/spares.ts";
 import type { Shape } from "#agent/templates/shape.ts";
 import type { Template } from "#agent/templates/templates.ts";
-import type { Vm } from "#runtimes/runtime.ts";
+import type { Vm } from "#runtimes/driver.ts";
 import type { LaneDeps } from "./lane.ts";
 import { logSizes } from "./logs.ts";
 import { lendMounts, PLACES } from "./mounts.ts";
@@ -18,7 +18,7 @@ import { baseFile, keptMemory } from "./memory.ts";
 import { forgetSleep } from "./standby.ts";
 import { vmSpec } from "./spec.ts";
 
-type Start = {
+export type Start = {
   record: Record;
   deps: LaneDeps;
   mounts: Parameters<typeof lendMounts>[0];
@@ -128,16 +128,7 @@ async function launch(s: Start, { template, spare }: Way, signal: AbortSignal): 
   if (spare) undo.defer(() => deps.spares.dismiss(spare));
   undo.defer(s.endProcess);
   record.uid = spare?.uid ?? null;
-  const step = async <T>(name: Step, work: () => Promise<T>): Promise<T> => {
-    const from = performance.now();
-    const result = await work();
-    const ms = Math.round((performance.now() - from) * 10) / 10;
-    const done = [...record.steps, { name, ms }];
-    record.steps = done.sort((a, b) => STEPS.indexOf(a.name) - STEPS.indexOf(b.name));
-    // What somebody may be waiting for; the rest is told with what follows.
-    if (ms > NOTABLE_MS) deps.changed(id);
-    return result;
-  };
+  const step = createSteps(s);
   const [image, disk] = await together([
     step("image", () => deps.images.arrived(rootfs, signal)),
     step("disk", () => makeDisk(s, template)),
@@ -162,6 +153,20 @@ async function launch(s: Start, { template, spare }: Way, signal: AbortSignal): 
   await confined;
   if (spare) void deps.spares.forget(spare);
   undo.move();
+}
+
+/** Does a step of a start, and notes how long it took. */
+export function createSteps({ record, deps }: Start) {
+  return async <T>(name: Step, work: () => Promise<T>): Promise<T> => {
+    const from = performance.now();
+    const result = await work();
+    const ms = Math.round((performance.now() - from) * 10) / 10;
+    const done = [...record.steps, { name, ms }];
+    record.steps = done.sort((a, b) => STEPS.indexOf(a.name) - STEPS.indexOf(b.name));
+    // What somebody may be waiting for; the rest is told with what follows.
+    if (ms > NOTABLE_MS) deps.changed(record.desired.id);
+    return result;
+  };
 }
 
 async function makeDisk({ record, deps, uid }: Start, template: Template | Kept | null): Promise<string> {

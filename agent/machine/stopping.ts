@@ -3,7 +3,7 @@ import { HyperlaneError } from "#contract/errors.ts";
 import { F } from "#contract/wire/frames.ts";
 import type { Channel } from "#agent/guest/channel.ts";
 import { isAlive, kill } from "#agent/host/process.ts";
-import type { Vm } from "#runtimes/runtime.ts";
+import type { Vm } from "#runtimes/driver.ts";
 import { firstRung, nextRung } from "./ladder.ts";
 import type { Record } from "./record.ts";
 

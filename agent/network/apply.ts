@@ -10,6 +10,7 @@ import {
   prefixLength4,
   renderRules,
   tapName,
+  type Addresses,
   type MachineNetwork,
   type NodeNetwork,
 } from "./plan.ts";
@@ -46,6 +47,20 @@ export async function openNetwork(network: NodeNetwork) {
     /** A spare's TAP becomes a machine's. */
     handOver: (spare: string, id: string): Promise<void> =>
       ip([...drop(id), `link set dev ${tapName(spare)} name ${tapName(id)}`, join(id)]),
+    /** A cable into the network namespace of a container's process, where nothing runs yet that could use it. */
+    async attachContainer(id: string, pid: number, { mac, address4, address6 }: Addresses): Promise<void> {
+      await ip([...drop(id), `link add ${tapName(id)} type veth peer name eth0 address ${mac} netns ${pid}`, join(id)]);
+      const inside = (argv: string[], input = ""): Promise<string> => run(["nsenter", `--net=/proc/${pid}/ns/net`, ...argv], { input });
+      await inside(["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=0", "net.ipv6.conf.default.disable_ipv6=0"]);
+      const lines = [
+        `address add ${address4}/${prefixLength4(network)} dev eth0`,
+        `address add ${address6}/64 dev eth0 nodad`,
+        "link set dev eth0 up",
+        `route add default via ${gateway4(network)}`,
+        `route add ::/0 via ${gateway6(network)}`,
+      ];
+      await inside(["ip", "-batch", "-"], `${lines.join("\n")}\n`);
+    },
     async detach(id: string): Promise<void> {
       if (isThere(id)) await run(["ip", "link", "delete", tapName(id)]);
     },

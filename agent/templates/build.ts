@@ -14,13 +14,13 @@ import type { Network } from "#agent/network/apply.ts";
 import { NOBODYS_MAC, tapName } from "#agent/network/plan.ts";
 import { format } from "#agent/storage/storage.ts";
 import { guestSocket } from "#runtimes/qemu/command.ts";
-import type { Origin, Runtime, VmSpec } from "#runtimes/runtime.ts";
+import type { Driver, Origin, VmSpec } from "#runtimes/driver.ts";
 import type { Shape } from "./shape.ts";
 
 export type BuildDeps = {
   node: string;
   runDir: string;
-  runtime: Runtime;
+  runtime: Driver;
   network: Network;
   kernel: { kernel: string; initramfs: string };
   accelerator: "kvm" | "tcg";
@@ -112,7 +112,7 @@ export function anonymous(
 export async function connect(runDir: string, undo: AsyncDisposableStack) {
   let stage = -1;
   let told = Promise.withResolvers<void>();
-  const channel = openChannel(guestSocket(runDir), (at) => {
+  const channel = openChannel({ path: guestSocket(runDir), serve: false }, (at) => {
     stage = at;
     told.resolve();
     told = Promise.withResolvers();

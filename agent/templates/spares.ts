@@ -11,7 +11,7 @@ import { removeCgroup } from "#agent/host/cgroup.ts";
 import { end, isAlive } from "#agent/host/process.ts";
 import type { Turns } from "#agent/host/turns.ts";
 import { fill } from "#agent/storage/storage.ts";
-import type { Vm } from "#runtimes/runtime.ts";
+import type { Vm } from "#runtimes/driver.ts";
 import { anonymous, connect, nobodysId, REPORTED_MS, type BuildDeps } from "./build.ts";
 import { FORGET_MS, planSpares, type Start } from "./demand.ts";
 import type { Shape } from "./shape.ts";

@@ -12,7 +12,7 @@ import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { TemplateShape, type TemplateStatus } from "#contract/resources/template.ts";
 import { bytesIn, makeFolder, readOrNothing, writeFileDurably } from "#agent/host/files.ts";
 import { shareMemory } from "#agent/host/memory.ts";
-import type { Origin } from "#runtimes/runtime.ts";
+import type { Origin } from "#runtimes/driver.ts";
 import { buildTemplate, type BuildDeps } from "./build.ts";
 import { keyOf, type Ground, type Shape } from "./shape.ts";
 

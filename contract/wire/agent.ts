@@ -6,6 +6,7 @@
  * than one already accepted is stale and ignored, so lost, doubled and reordered messages are harmless.
  */
 import { z } from "zod";
+import { capabilitiesOf } from "#runtimes/capabilities.ts";
 import { Exposure, MachineProcess, MachineSpec, MachineStats, Observed, Sleep, Source } from "../resources/machine.ts";
 import { TemplateShape } from "../resources/template.ts";
 import { VolumeObserved } from "../resources/volume.ts";
@@ -40,7 +41,22 @@ export const DesiredVolume = z.object({
 });
 export type DesiredVolume = z.infer<typeof DesiredVolume>;
 
-const ROOTFS = /^[a-f0-9]{64}$/;
+/**
+ * Names an image's root file system, by its chain id (OCI image spec, "Layer ChainID"): as machines have it, and, with
+ * "docker-" before it, as a Docker engine has it.
+ */
+const ROOTFS = /^(docker-)?[a-f0-9]{64}$/;
+const FOR_CONTAINERS = "docker-";
+
+export function isForContainers(rootfs: string): boolean {
+  return rootfs.startsWith(FOR_CONTAINERS);
+}
+
+/** The one that a machine of this runtime needs. */
+export function rootfsFor(chainId: string, runtime: string | null): string {
+  return capabilitiesOf(runtime).kind === "container" ? `${FOR_CONTAINERS}${chainId}` : chainId;
+}
+
 export const Desired = z.object({
   id: z.string().regex(/^m-[a-z0-9]{12}$/),
   name: z.string(),

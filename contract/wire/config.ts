@@ -34,7 +34,7 @@ export function encodeConfig(c: GuestConfig): Buffer {
   return Buffer.concat([
     // Before anything that may draw on it.
     record(8, c.entropy),
-    record(12, Buffer.from(`${String.fromCharCode((c.root.folders ? 1 : 0) | (c.root.copied ? 2 : 0))}${c.root.init ?? ""}\0`)),
+    rootRecord(c.root),
     record(1, Buffer.from(c.hostname)),
     ...(c.network ? networkRecords(c.network) : []),
     ...(c.resolvConf === null ? [] : [record(6, Buffer.from(c.resolvConf))]),
@@ -46,6 +46,15 @@ export function encodeConfig(c: GuestConfig): Buffer {
       return record(9, Buffer.concat([mode, Buffer.from(`${f.name}\0${f.content}`)]));
     }),
   ]);
+}
+
+/** All that init of a container is told: the rest has been done by then. */
+export function encodeContainerConfig(): Buffer {
+  return rootRecord({ init: null, folders: false, copied: false });
+}
+
+function rootRecord({ init, folders, copied }: Root): Buffer {
+  return record(12, Buffer.from(`${String.fromCharCode((folders ? 1 : 0) | (copied ? 2 : 0))}${init ?? ""}\0`));
 }
 
 function networkRecords(n: GuestNetwork): Buffer[] {

@@ -3,6 +3,7 @@ import { HyperlaneError } from "#contract/errors.ts";
 import { imageName, type Image } from "#contract/resources/image.ts";
 import { describeTarget, detail, findImage } from "#control/images/catalog.ts";
 import { imageNamed, type NewEvent, type State } from "#control/model/state.ts";
+import { demandAbility } from "./capabilities.ts";
 import { demand, machineOf, type Handlers } from "./handler.ts";
 
 type Names = "listImages" | "getImage" | "createImage" | "tagImage" | "removeImage" | "pruneImages";
@@ -13,6 +14,7 @@ export const imageHandlers: Pick<Handlers, Names> = {
   createImage({ store, newId }, { body, token }) {
     const machine = machineOf(store.state, { machine: body.from });
     demand(machine, "image");
+    demandAbility({ name: machine.name, runtime: machine.spec.runtime }, "diskSnapshots");
     const there = imageNamed(store.state, body.name);
     if (there?.state === "creating")
       throw new HyperlaneError("CONFLICT", `The image "${body.name}" is being made already.`, { field: "name" });

@@ -8,6 +8,7 @@ import type { Exposure, MachineSpec, Power, Source } from "#contract/resources/m
 import type { Verb } from "#contract/resources/states.ts";
 import { usageByNode, whyNot } from "#control/schedule/place.ts";
 import { imageNamed, type EventData, type EventType, type NewEvent, type State, type StoredMachine } from "#control/model/state.ts";
+import { checkAbilities, demandAbility } from "./capabilities.ts";
 import { demand, machineOf, view, type Deps, type Handlers, type Request } from "./handler.ts";
 import { checkNetworks } from "./networks.ts";
 import { readySnapshot } from "./snapshots.ts";
@@ -60,7 +61,7 @@ export const machineHandlers: Pick<Handlers, Names> = {
     const copied = body.source && copyOf(store.state, body.source);
     const spec = { ...body.spec, ...copied?.spec };
     const image = copied?.image ?? imageFor(store.state, spec.image);
-    checkWorkload(body.name, spec, image);
+    checkWorkload(body.name, spec, image, copied !== null);
     for (const e of body.exposures) checkPort(store.state, e, null);
     checkMounts(store.state, spec.mounts, null);
     checkNetworks(store.state, spec.networks);
@@ -80,7 +81,7 @@ export const machineHandlers: Pick<Handlers, Names> = {
     const spec = { ...machine.spec, ...asked };
     demand(machine, "scale");
     const image = asked.image === undefined ? machine.image : imageFor(deps.store.state, asked.image);
-    checkWorkload(machine.name, spec, image);
+    checkWorkload(machine.name, spec, image, false);
     checkFits(deps, machine, spec);
     const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
     const specSame = same([spec, image], [machine.spec, machine.image]);
@@ -103,6 +104,7 @@ export const machineHandlers: Pick<Handlers, Names> = {
   standbyMachine(deps, request) {
     const machine = machineOf(deps.store.state, request.params);
     demand(machine, "standby");
+    demandAbility({ name: machine.name, runtime: machine.spec.runtime }, "memorySnapshots");
     if (machine.power !== "running")
       throw new HyperlaneError("STATE", `Cannot put "${machine.name}" to standby: it is being ${machine.power}.`);
     if (machine.spec.mounts.some((m) => m.folder !== null))
@@ -230,8 +232,9 @@ export function imageFor(state: Deps["store"]["state"], name: string): MachineIm
   return { digest, rootfs, run };
 }
 
-function checkWorkload(name: string, spec: MachineSpec, { run }: MachineImage): void {
+function checkWorkload(name: string, spec: MachineSpec, { run }: MachineImage, copy: boolean): void {
   const workload = workloadOf(name, spec, run);
+  checkAbilities(name, spec, { ownInit: workload?.kind === "system", copy });
   if (!workload)
     throw new HyperlaneError("INVALID", `The image "${spec.image}" names no command to run.`, {
       field: "spec.cmd",

@@ -2,6 +2,7 @@
 import { HyperlaneError } from "#contract/errors.ts";
 import type { Snapshot } from "#contract/resources/other.ts";
 import type { NewEvent, State, StoredMachine } from "#control/model/state.ts";
+import { demandAbility } from "./capabilities.ts";
 import { demand, machineOf, view, type Deps, type Handlers } from "./handler.ts";
 import { demandAtRest, usersOf, volumeOf, volumeView } from "./volumes.ts";
 
@@ -22,6 +23,7 @@ export const snapshotHandlers: Pick<Handlers, Names> = {
   createSnapshot(deps, request) {
     const machine = machineOf(deps.store.state, request.params);
     demand(machine, "snapshot");
+    demandAbility({ name: machine.name, runtime: machine.spec.runtime }, request.body.memory ? "memorySnapshots" : "diskSnapshots");
     if (request.body.memory) checkMemory(machine);
     return create(deps, machine, request, request.body);
   },

@@ -4,6 +4,7 @@
  */
 import type { Observed } from "#contract/resources/machine.ts";
 import { restartsAfter, restartsMost } from "#contract/resources/restart.ts";
+import { rootfsFor } from "#contract/wire/agent.ts";
 import { place, reserve, usageByNode, type Usage } from "#control/schedule/place.ts";
 import { hasEnded } from "#control/model/machine.ts";
 import type { NewEvent, State, StoredMachine } from "#control/model/state.ts";
@@ -102,13 +103,14 @@ function giveUpOrRetry(m: StoredMachine, now: number, seen: Observed): NewEvent 
 /** What a node needs is sent to it, what nobody needs any more is removed there. */
 function images(state: State): Action[] {
   const actions: Action[] = [];
-  const used = new Set([...state.image.values()].map((i) => i.rootfs));
+  const used = new Set([...state.image.values()].flatMap((i) => (i.rootfs === null ? [] : [i.rootfs, rootfsFor(i.rootfs, "docker")])));
   const needed = new Map<string, Map<string, string>>();
   for (const m of state.machine.values()) {
-    used.add(m.image.rootfs);
+    const rootfs = rootfsFor(m.image.rootfs, m.spec.runtime);
+    used.add(rootfs);
     if (m.node === null || m.destroying) continue;
     if (!needed.has(m.node)) needed.set(m.node, new Map());
-    needed.get(m.node)!.set(m.image.rootfs, m.image.digest);
+    needed.get(m.node)!.set(rootfs, m.image.digest);
   }
   for (const node of state.node.values()) {
     if (!node.connected || !node.status) continue;

@@ -7,6 +7,7 @@ import type { Node } from "#contract/resources/other.ts";
 import type { MachineSpec } from "#contract/resources/machine.ts";
 import { isBelow } from "#contract/resources/volume.ts";
 import { formatMib } from "#contract/size.ts";
+import { DEFAULT_RUNTIME } from "#runtimes/capabilities.ts";
 
 export type Usage = { cpu: number; memoryMib: number; diskMib: number; slots: Set<number> };
 export type Placement = { node: string; slot: number } | { reason: string };
@@ -56,7 +57,8 @@ export const CPU_OVERCOMMIT = 8;
 export function whyNot(spec: MachineSpec, node: Node, usage: Usage | undefined): string | null {
   const s = node.status;
   if (!node.connected || !s) return "not connected";
-  if (spec.runtime !== null && !s.runtimes.includes(spec.runtime)) return `has no runtime "${spec.runtime}", but ${s.runtimes.join(", ")}`;
+  const runtime = spec.runtime ?? DEFAULT_RUNTIME;
+  if (!s.runtimes.includes(runtime)) return `has no runtime "${runtime}", but ${s.runtimes.join(", ")}`;
   const folder = spec.mounts.find((m) => m.folder !== null && !isBelow(m.folder, s.folders))?.folder;
   if (folder !== undefined) return `does not let machines mount ${folder}`;
   const used = usage ?? { cpu: 0, memoryMib: 0, diskMib: 0 };

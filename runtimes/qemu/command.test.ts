@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { VmSpec } from "../runtime.ts";
+import type { VmSpec } from "../driver.ts";
 import { qemuArgv } from "./command.ts";
 
 const spec: VmSpec = {

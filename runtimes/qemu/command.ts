@@ -1,5 +1,5 @@
 /** A QEMU command line. Pure; the snapshot beside it shows what the host really executes. */
-import type { VmSpec } from "../runtime.ts";
+import type { VmSpec } from "../driver.ts";
 
 export const QEMU = "qemu-system-x86_64";
 export const GUEST_PORT = "hyperlane.0";

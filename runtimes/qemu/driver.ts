@@ -12,7 +12,7 @@ import {
   watch,
   writeFileSync,
 } from "node:fs";
-import type { ProcessId, Runtime, Vm, VmSpec, VmState } from "../runtime.ts";
+import type { Driver, ProcessId, Vm, VmSpec, VmState } from "../driver.ts";
 import {
   CONSOLE,
   devicesFile,
@@ -52,7 +52,7 @@ const SOCKET_MS = 10_000;
 /** A process that ends at once makes no file. */
 const LOOK_MS = 50;
 
-export function createQemu(host: HostDoors): Runtime {
+export function createQemu(host: HostDoors): Driver {
   return {
     name: "qemu",
     version: async () => (await host.run([QEMU, "--version"])).split("\n")[0]!,
@@ -91,7 +91,8 @@ export function createQemu(host: HostDoors): Runtime {
       const qmp = await connectQmp(qmpSocket(runDir)).catch(() => undefined);
       return qmp ? createVm(process, qmp, host, runDir) : undefined;
     },
-    list: (runRoot) => host.findByFolder(runRoot).map(({ id, folder }) => ({ id: folder, process: id })),
+    list: async (runRoot) => host.findByFolder(runRoot).map(({ id, folder }) => ({ id: folder, process: id })),
+    forget: async () => {},
   };
 }
 
@@ -259,6 +260,7 @@ function createVm(process: ProcessId, qmp: Qmp, host: HostDoors, madeIn: string)
       rmSync(devicesFile(runDir));
       await host.saveMemory(process, memoryMib * 2 ** 20, to.pages, to.whole);
     },
+    usage: async () => null,
     quit: async () => void (await qmp.execute("quit").catch(() => {})),
     onChange: (listener) => void listeners.add(listener),
     detach: () => qmp.close(),

@@ -54,7 +54,7 @@ export function fakeStatus(host: FakeHost, size: { cpu: number; memoryMib: numbe
     accelerator: "tcg",
     acceleratorReason: "machines are only pretended",
     storage: "sparse",
-    runtimes: ["fake"],
+    runtimes: ["qemu", "docker"],
     images: [...host.images].map((rootfs) => ({ rootfs, bytes: 100 * 2 ** 20 })),
     folders: ["/srv"],
     templates: [],

@@ -7,11 +7,12 @@ export async function whyNoDocker(): Promise<string | null> {
   return Bun.which("dockerd", { PATH: "/usr/sbin:/usr/bin" }) ? null : "docker.io is not installed";
 }
 
-export async function startDocker() {
-  const dir = mkdtempSync(`${tmpdir()}/hl-docker-`);
+/** dir: where all of it is. enter: a process whose mounts it sees, as an agent's. */
+export async function startDocker({ dir = mkdtempSync(`${tmpdir()}/hl-docker-`), enter }: { dir?: string; enter?: number } = {}) {
   const socket = `unix://${dir}/docker.sock`;
   const folders = ["--data-root", `${dir}/data`, "--exec-root", `${dir}/exec`, "-p", `${dir}/pid`, "-H", socket];
-  const daemon = Bun.spawn(["dockerd", ...folders, "--bridge=none", "--iptables=false"], {
+  const way = enter === undefined ? [] : ["nsenter", `--mount=/proc/${enter}/ns/mnt`, "--"];
+  const daemon = Bun.spawn([...way, "dockerd", ...folders, "--bridge=none", "--iptables=false"], {
     stdout: "ignore",
     stderr: Bun.file(`${dir}/log`),
   });

@@ -68,21 +68,29 @@ export type Vm = {
    * differs from that. whole: the pages of that memory, for all of it all the same.
    */
   save(to: { devices: string; pages: string; whole: string | null }, memoryMib: number): Promise<void>;
+  /** null: its guest knows best. */
+  usage(): Promise<Usage | null>;
   /** Ends the VMM, without telling the guest. */
   quit(): Promise<void>;
-  /** Called when the state changed by itself, or the process ended. */
-  onChange(listener: (what: "reset" | "off" | "gone" | "other") => void): void;
+  /** Called when the state changed by itself, or the process ended. paused: by somebody else. */
+  onChange(listener: (what: "reset" | "off" | "gone" | "paused" | "other") => void): void;
   /** Lets go of it without touching it. */
   detach(): void;
 };
 
-export type Runtime = {
+/** What is in use of it where its guest does not see that itself. cpuMs: CPU time since its start. */
+export type Usage = { memoryMib: number; memoryFreeMib: number; cpuMs: number };
+
+/** Spec: what its machines are made from. */
+export type Driver<Spec = VmSpec> = {
   readonly name: string;
-  /** Of the VMM: what one version has saved, another may not understand. */
+  /** Of the VMM or the engine: what one version has saved, another may not understand. */
   version(): Promise<string>;
-  start(spec: VmSpec, signal: AbortSignal): Promise<Vm>;
+  start(spec: Spec, signal: AbortSignal): Promise<Vm>;
   /** undefined: that process is gone. */
   attach(process: ProcessId, runDir: string): Promise<Vm | undefined>;
-  /** Machines that have a process which works in a folder below runRoot: this node's, not those of another agent on the host. */
-  list(runRoot: string): { id: string; process: ProcessId }[];
+  /** What there is of this node's machines, not of those of another agent on the host; process: null where it does not run. runRoot: their folders are in it. */
+  list(runRoot: string): Promise<{ id: string; process: ProcessId | null }[]>;
+  /** What it has kept of a machine that is no more. */
+  forget(id: string): Promise<void>;
 };

@@ -1,0 +1,40 @@
+/** What a machine's runtime cannot do is refused, with the reason; never done in some other way. */
+import { HyperlaneError } from "#contract/errors.ts";
+import type { MachineSpec } from "#contract/resources/machine.ts";
+import { CAPABILITIES, capabilitiesOf, DEFAULT_RUNTIME, type Capabilities } from "#runtimes/capabilities.ts";
+
+type Ability = { [K in keyof Capabilities]: Capabilities[K] extends boolean ? K : never }[keyof Capabilities];
+
+/** In the words of "a docker machine cannot ...". */
+const CANNOT: Partial<Record<Ability, string>> = {
+  diskSnapshots: "keep its disk as it is",
+  memorySnapshots: "keep its memory",
+  ownInit: "run an image's own init",
+  liveMigration: "move to another node while it runs",
+};
+
+/** field: of the request, where one asks for it. */
+export function demandAbility(
+  { name, runtime }: { name: string; runtime: string | null },
+  ability: keyof typeof CANNOT,
+  more: { field?: string; hint?: string } = {},
+): void {
+  if (capabilitiesOf(runtime)[ability]) return;
+  const able = Object.entries(CAPABILITIES).flatMap(([other, can]) => (can[ability] ? [other] : []));
+  throw new HyperlaneError("UNSUPPORTED", `"${name}" runs on ${runtime ?? DEFAULT_RUNTIME}, which cannot ${CANNOT[ability]}.`, {
+    hint: `These can: ${able.join(", ")}.`,
+    ...more,
+  });
+}
+
+/** What a spec asks of its runtime. */
+export function checkAbilities(name: string, spec: MachineSpec, asks: { ownInit: boolean; copy: boolean }): void {
+  const machine = { name, runtime: spec.runtime };
+  if (asks.ownInit)
+    demandAbility(machine, "ownInit", {
+      field: "spec.runtime",
+      hint: `Leave the runtime out, or run a program of it: vps run --runtime ${spec.runtime} ${spec.image} COMMAND`,
+    });
+  if (asks.copy) demandAbility(machine, "diskSnapshots", { field: "source" });
+  if (spec.idleS !== null) demandAbility(machine, "memorySnapshots", { field: "spec.idleS" });
+}

@@ -1,0 +1,189 @@
+/** Machines that are containers of Debian's Docker: the same images, networks, ports, volumes, exec and logs, and the same words. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { startDocker, whyNoDocker } from "#tests/oci/docker.ts";
+import { makeImage, NO_BUSYBOX } from "./image.ts";
+import { startNode, type TestNode } from "./node.ts";
+
+const SKIP = NO_BUSYBOX ?? (await whyNoDocker());
+if (SKIP) console.log(`SKIP tests/e2e/containers: ${SKIP}`);
+const it = test.skipIf(SKIP !== null);
+const ENGINE = mkdtempSync(`${tmpdir()}/hl-docker-`);
+const FOLDER = `/tmp/hl-container-folder-${process.pid}`;
+const SERVE = "echo up $WHO; hostname > /tmp/index.html; exec httpd -f -p 80 -h /tmp";
+let n: TestNode;
+let d: Awaited<ReturnType<typeof startDocker>>;
+
+beforeAll(async () => {
+  if (SKIP) return;
+  mkdirSync(FOLDER);
+  writeFileSync(`${FOLDER}/file`, "of the host\n");
+  n = await startNode("containers", ["--docker", `unix://${ENGINE}/docker.sock`, "--allow-folder", FOLDER]);
+  d = await startDocker({ dir: ENGINE, enter: n.pidOf("agent") });
+  await makeImage(n, "box:1", { Cmd: ["/bin/sh"], Env: ["PATH=/bin", "FROM=image"] });
+  await n.until(
+    async () => (await n.vps("node", "list", "--json")).out,
+    (out) => out.includes('"docker"'),
+  );
+}, 120_000);
+afterAll(async () => {
+  if (!SKIP) {
+    expect(await n.close()).toEqual([]);
+    await d.close();
+  }
+  rmSync(FOLDER, { recursive: true, force: true });
+}, 60_000);
+
+const run = (...args: string[]): Promise<string> => n.ok(n.vps("run", "--runtime", "docker", ...args));
+const containerOf = async (name: string): Promise<string> => `hyperlane-${(await n.machine(name)).id}`;
+const inspect = async (name: string) => {
+  const { out } = await d.docker("inspect", await containerOf(name));
+  return (JSON.parse(out) as { State: { Pid: number; StartedAt: string }; HostConfig: { [key: string]: unknown } }[])[0]!;
+};
+
+it("run prints, fails and is gone as a machine does", async () => {
+  expect(await run("--rm", "box:1", "echo", "hello")).toBe("hello\n");
+  const failed = await n.vps(
+    "run",
+    "--rm",
+    "--runtime",
+    "docker",
+    "-e",
+    "A=b c",
+    "box:1",
+    "sh",
+    "-c",
+    "echo $A $FROM; id -u; echo no >&2; exit 7",
+  );
+  expect(failed).toEqual({ code: 7, out: "b c image\n0\n", err: "no\n" });
+  expect((await n.vps("run", "--rm", "--runtime", "docker", "-u", "app", "-w", "/made", "box:1", "sh", "-c", "id -un; pwd")).out).toBe(
+    "app\n/made\n",
+  );
+  expect((await n.vps("run", "--rm", "--runtime", "docker", "box:1", "sh", "-c", "kill -9 $$")).code).toBe(137);
+}, 90_000);
+
+it("it is reached by name, port and exec, has its limits, and no more rights than it needs", async () => {
+  await run("-d", "--name", "web", "-p", "18120:80", "-m", "128M", "-e", "WHO=me", "--stop-timeout", "1", "box:1", "sh", "-c", SERVE);
+  await n.until(
+    async () => (await n.sh(["curl", "-s", "http://127.0.0.1:18120/"])).out,
+    (out) => out === "web\n",
+  );
+  expect(await n.ok(n.vps("logs", "web"))).toBe("up me\n");
+  expect(await n.vps("exec", "web", "--", "sh", "-c", "hostname; cat; exit 3")).toEqual({ code: 3, out: "web\n", err: "" });
+  const { observed } = await n.machine("web");
+  expect(observed).toMatchObject({ phase: "running", origin: "boot", pid: (await inspect("web")).State.Pid });
+  // A machine that is a VM and one that is a container meet, by name and over both families.
+  await n.ok(n.vps("run", "-d", "--name", "vm", "-m", "128M", "--stop-timeout", "1", "box:1", "sleep", "1000"));
+  for (const family of ["-4", "-6"]) {
+    await n.ok(n.vps("exec", "vm", "--", "ping", family, "-c1", "-W5", "web.internal"));
+    await n.ok(n.vps("exec", "web", "--", "ping", family, "-c1", "-W5", "vm.internal"));
+  }
+  expect((await inspect("web")).HostConfig).toMatchObject({
+    ...{ Memory: 128 * 2 ** 20, NanoCpus: 1e9, PidsLimit: 512, Privileged: false, CapDrop: ["ALL"], NetworkMode: "none" },
+    SecurityOpt: ["no-new-privileges:true"],
+  });
+  const status = readFileSync(`/proc/${observed!.pid}/status`, "utf8");
+  expect(status).toMatch(/^NoNewPrivs:\t1$/m);
+  expect(status).toMatch(/^Seccomp:\t2$/m);
+  // CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, NET_BIND_SERVICE, NET_RAW.
+  expect(status).toMatch(/^CapBnd:\t00000000000024fb$/m);
+  const stats = JSON.parse(await n.ok(n.vps("stats", "web", "--json", "--no-stream"))) as object;
+  expect(JSON.stringify(stats)).toContain('"memoryMib": 128'.replace(" ", ""));
+  expect(await n.ok(n.vps("top", "web"))).toContain("httpd -f");
+}, 120_000);
+
+it("volumes and folders are the same as a VM's, and what is written stays", async () => {
+  await n.ok(n.vps("exec", "web", "--", "sh", "-c", "echo mine > /tmp/own"));
+  await n.ok(n.vps("run", "--rm", "-m", "128M", "-v", "shared:/d", "box:1", "sh", "-c", "echo from a vm > /d/f; chown 1000 /d/f"));
+  await n.ok(n.vps("destroy", "-y", "vm"));
+  const see = ["-v", "shared:/data", "-v", `${FOLDER}:/host`];
+  expect(
+    await run("--rm", ...see, "box:1", "sh", "-c", "cat /data/f /host/file; stat -c %u /data/f; echo back > /data/g; touch /host/x; true"),
+  ).toBe("from a vm\nof the host\n1000\n");
+  expect(existsSync(`${FOLDER}/x`)).toBe(false);
+  await n.ok(n.vps("volume", "resize", "shared", "11G"));
+  expect(await n.ok(n.vps("run", "--rm", "-m", "128M", "-v", "shared:/d:ro", "box:1", "cat", "/d/g"))).toBe("back\n");
+  const size = await run("--rm", "-v", "shared:/d", "box:1", "sh", "-c", "df -m /d; exit 0");
+  expect(Number(/(\d+) +\d+ +\d+ +\d+% \/d/.exec(size)?.[1])).toBeGreaterThan(10_500);
+  // A volume more needs a start; what was written outside of volumes is there afterwards.
+  expect((await n.vps("volume", "attach", "shared", "web:/data")).err).toContain("after the next start");
+  await n.ok(n.vps("restart", "web"));
+  expect(await n.ok(n.vps("exec", "web", "--", "cat", "/tmp/own", "/data/g"))).toBe("mine\nback\n");
+  expect((await n.vps("volume", "detach", "shared", "web")).err).toContain("until its next start");
+  await n.ok(n.vps("scale", "web", "--ram", "192M", "--restart"));
+  expect((await inspect("web")).HostConfig.Memory).toBe(192 * 2 ** 20);
+  expect(await n.ok(n.vps("exec", "web", "--", "sh", "-c", "cat /tmp/own; ls /data"))).toBe("mine\n");
+}, 120_000);
+
+it("pause, resume and stop; a killed agent finds it again, with all that it prints", async () => {
+  await n.ok(n.vps("pause", "web"));
+  expect(await n.ok(n.sh(["docker", "-H", `unix://${ENGINE}/docker.sock`, "ps", "--format", "{{.Status}}"]))).toContain("(Paused)");
+  await n.ok(n.vps("resume", "web"));
+  await run(
+    "-d",
+    "--name",
+    "count",
+    "--restart",
+    "always",
+    "--stop-timeout",
+    "1",
+    "box:1",
+    "sh",
+    "-c",
+    "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done",
+  );
+  const { pid } = (await n.machine("count")).observed!;
+  await n.kill("agent");
+  await n.until(
+    () => n.vps("exec", "count", "--", "hostname"),
+    (r) => r.out === "count\n",
+  );
+  expect((await n.machine("count")).observed!.pid).toBe(pid);
+  const lines = (await n.ok(n.vps("logs", "count"))).trim().split("\n").map(Number);
+  expect(lines).toEqual(lines.map((_, i) => i + 1));
+  await n.ok(n.vps("stop", "count"));
+  expect((await n.machine("count")).state).toBe("stopped");
+  await n.ok(n.vps("start", "count"));
+}, 90_000);
+
+it("what somebody does to a container behind its back is seen and put right", async () => {
+  const epoch = async (): Promise<number> => (await n.machine("count")).epoch;
+  for (const harm of [["stop", "-t", "5"], ["kill"], ["rm", "-f"]]) {
+    const before = await epoch();
+    expect((await d.docker(...harm, await containerOf("count"))).code).toBe(0);
+    await n.until(
+      async () => ((await epoch()) > before ? (await n.vps("exec", "count", "--", "hostname")).out : ""),
+      (out) => out === "count\n",
+    );
+  }
+  expect((await d.docker("pause", await containerOf("count"))).code).toBe(0);
+  expect(
+    await n.until(
+      async () => (await n.vps("exec", "count", "--", "hostname")).out,
+      (out) => out === "count\n",
+    ),
+  ).toBe("count\n");
+  // The engine itself may be killed, and with it what it does not let live.
+  expect((await d.docker("rmi", "-f", ...(await d.docker("images", "-q", "hyperlane/image")).out.trim().split("\n"))).code).toBeNumber();
+}, 120_000);
+
+it("what a container cannot do is refused with the reason, and nothing is left of it", async () => {
+  for (const [words, why] of [
+    [["standby", "web"], "cannot keep its memory"],
+    [["snapshot", "web"], "cannot keep its disk as it is"],
+    [["image", "create", "x:1", "--from", "web"], "cannot keep its disk as it is"],
+    [["up", "sys", "--runtime", "docker"], "cannot run an image's own init"],
+    [["run", "--runtime", "docker", "--idle", "5s", "box:1"], "cannot keep its memory"],
+    [["run", "--runtime", "firecracker", "box:1"], 'No node has the runtime "firecracker"'],
+  ] as const) {
+    const refused = await n.vps(...words);
+    expect([words, refused.code, refused.err]).toEqual([words, 1, expect.stringContaining(why)]);
+  }
+  const id = (await n.machine("web")).id;
+  for (const name of ["web", "count"]) await n.ok(n.vps("destroy", "-y", name));
+  expect((await d.docker("ps", "-aq")).out).toBe("");
+  expect((await d.docker("volume", "ls", "-q")).out).toBe("");
+  expect((await n.sh(["ip", "-br", "link"])).out).not.toContain(id.slice(2));
+  expect((await n.sh(["losetup", "-a"])).out).not.toContain(n.home);
+}, 90_000);
