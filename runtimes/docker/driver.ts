@@ -8,7 +8,8 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import type { Driver, ProcessId, Vm, VmState } from "../driver.ts";
 import { CAPABILITIES_KEPT, createBody, limits, query, type Mount } from "./command.ts";
-import { documents, EngineError, type Engine } from "./engine.ts";
+import { HttpError } from "../http.ts";
+import { documents, type Engine } from "./engine.ts";
 
 /** image: as the engine knows it. init: guest/container.c as a program on the host. runDir: what the container sees of the host. */
 export type ContainerJob = {
@@ -60,7 +61,7 @@ export function createDocker(engine: Engine, host: DockerHost): Driver<Container
     const filters = JSON.stringify({ type: ["container"], label: [`hyperlane.node=${host.node}`], event: EVENTS });
     while (!ending.signal.aborted) {
       try {
-        const answer = await engine.stream("GET", `/events${query({ filters })}`, undefined, ending.signal);
+        const answer = await engine.stream("GET", `/events${query({ filters })}`, undefined, ending);
         for await (const { Action, Actor } of documents<{ Action: string; Actor: { Attributes: Record<string, string> } }>(answer))
           tell(Actor.Attributes["hyperlane.machine"]!, Action === "pause" ? "paused" : "gone");
       } catch {
@@ -124,7 +125,7 @@ const inspect = (engine: Engine, id: string): Promise<Inspected> => engine.call(
 
 async function unlessGone(work: Promise<unknown>): Promise<void> {
   await work.catch((thrown) => {
-    if (!(thrown instanceof EngineError) || thrown.status !== 404) throw thrown;
+    if (!(thrown instanceof HttpError) || thrown.status !== 404) throw thrown;
   });
 }
 
@@ -133,7 +134,7 @@ async function makeContainer(engine: Engine, node: string, job: ContainerJob): P
   const { cpu, memoryMib, image: given, ...rest } = job;
   const made = createHash("sha256").update(JSON.stringify(rest)).digest("hex").slice(0, 16);
   const there = await inspect(engine, job.id).catch(async (thrown) => {
-    if (thrown instanceof EngineError && thrown.status === 404) return undefined;
+    if (thrown instanceof HttpError && thrown.status === 404) return undefined;
     throw thrown;
   });
   let image = given;
@@ -203,7 +204,7 @@ function createVm(engine: Engine, host: DockerHost, id: string, process: Process
         const { State } = await inspect(engine, id);
         return !State.Running ? "gone" : State.Paused ? "paused" : "running";
       } catch (thrown) {
-        const { status } = thrown as EngineError;
+        const { status } = thrown as HttpError;
         if (!host.isAlive(process) || status === 404) return "gone";
         // An engine that does not answer has its containers all the same.
         if (status === 0) return "running";

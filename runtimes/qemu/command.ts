@@ -176,6 +176,6 @@ function disk(id: string, file: string, readonly: boolean): [string, string][] {
 }
 
 /** A comma ends an option's value; doubled it stands for itself. */
-function escape(path: string): string {
+export function escape(path: string): string {
   return path.replaceAll(",", ",,");
 }

@@ -1,0 +1,78 @@
+/**
+ * Commands in a machine, through our init in it (guest/frames.h), over whatever leads there: the socket of a virtio-serial
+ * port, or a vsock that a VMM serves as a Unix socket. Dialled anew for each command, with a deadline: after a restore an
+ * older connection may hang for ever.
+ */
+import { randomBytes } from "node:crypto";
+import { createConnection, type Socket } from "node:net";
+import { createFrameReader, decodeExit, encodeExec, encodeFrame, encodeSync, encodeU32, exitCode, F } from "#contract/wire/frames.ts";
+import { TimeoutError, type ExecResult } from "./runtime.ts";
+
+/** port: of a vsock, where the socket is a VMM's; both Firecracker and Cloud Hypervisor take "CONNECT PORT" and answer "OK N". */
+export type GuestDoor = { path: string; port?: number };
+
+/** The port at which our init listens. */
+export const VSOCK_PORT = 1024;
+const HANDSHAKE_MS = 2_000;
+
+export async function execIn(door: GuestDoor, argv: readonly string[], timeoutMs: number): Promise<ExecResult> {
+  const deadline = Date.now() + timeoutMs;
+  const late = (what: string) => new TimeoutError(`${what} within ${timeoutMs} ms: ${argv.join(" ")}`);
+  const socket = await dial(door, Math.min(HANDSHAKE_MS, timeoutMs));
+  const { promise, resolve, reject } = Promise.withResolvers<ExecResult>();
+  const timer = setTimeout(() => reject(late("Not ended")), Math.max(0, deadline - Date.now()));
+  const said = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
+  const nonce = randomBytes(8);
+  const reader = createFrameReader(nonce);
+  const send = (type: number, payload: Uint8Array): void => void socket.write(encodeFrame({ stream: 1, type, payload }));
+  socket.on("error", reject).on("close", () => reject(new Error("The channel to the machine was lost.")));
+  socket.on("data", (bytes: Buffer) => {
+    for (const { stream, type, payload } of reader.push(bytes)) {
+      if (stream === 0 && type === F.READY)
+        send(F.EXEC, encodeExec({ argv: [...argv], env: [], workdir: "/", user: "", tty: false, stdin: false, rows: 24, cols: 80 }));
+      if (stream !== 1) continue;
+      if (type === F.STDOUT || type === F.STDERR) {
+        said[type === F.STDOUT ? "stdout" : "stderr"].push(Buffer.from(payload));
+        send(F.CREDIT, encodeU32(payload.length));
+      }
+      if (type !== F.EXIT) continue;
+      const exit = decodeExit(payload);
+      if (exit.kind === "errno") reject(new Error(`${argv[0]}: ${exit.text}`));
+      else
+        resolve({ exitCode: exitCode(exit), stdout: Buffer.concat(said.stdout).toString(), stderr: Buffer.concat(said.stderr).toString() });
+    }
+  });
+  socket.write(encodeSync(nonce));
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(timer);
+    // Init ends what a host that has gone had started.
+    socket.destroy();
+  }
+}
+
+async function dial({ path, port }: GuestDoor, timeoutMs: number): Promise<Socket> {
+  const socket = createConnection(path);
+  const { promise, resolve, reject } = Promise.withResolvers<Socket>();
+  const timer = setTimeout(() => reject(new TimeoutError(`Nobody answers at ${path}.`)), timeoutMs);
+  let said = "";
+  const listen = (bytes: Buffer): void => {
+    said += bytes.toString("latin1");
+    if (!said.includes("\n")) return;
+    if (/^OK \d+\n$/.test(said)) resolve(socket);
+    else reject(new Error(`The machine does not take connections at port ${port}.`));
+  };
+  socket.on("error", reject).on("close", () => reject(new Error(`The machine does not take connections at ${path}.`)));
+  socket.on("connect", () => (port === undefined ? resolve(socket) : void socket.write(`CONNECT ${port}\n`)));
+  if (port !== undefined) socket.on("data", listen);
+  try {
+    return await promise;
+  } catch (thrown) {
+    socket.destroy();
+    throw thrown;
+  } finally {
+    clearTimeout(timer);
+    socket.off("data", listen).removeAllListeners("close").removeAllListeners("error");
+  }
+}
