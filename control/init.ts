@@ -18,6 +18,7 @@ export type InitOptions = {
   secret?: string | undefined;
   jwtSecret?: string | undefined;
   maxDiskMib?: number | undefined;
+  disableAuth?: boolean | undefined;
 };
 /** secret: a new admin token, where the caller had none that is good. tls: the node's identity, for the agent. */
 export type InitResult = {
@@ -66,7 +67,7 @@ export async function initControl({ dir, nodeName, secret, ...settings }: InitOp
 /** CAs and keys are made once, and never again: what they signed must stay good. */
 async function ensureConfig(
   path: string,
-  { port, jwtSecret, maxDiskMib }: Pick<InitOptions, "port" | "jwtSecret" | "maxDiskMib">,
+  { port, jwtSecret, maxDiskMib, disableAuth }: Pick<InitOptions, "port" | "jwtSecret" | "maxDiskMib" | "disableAuth">,
 ): Promise<ControlConfig> {
   const before = existsSync(path) ? ControlConfig.parse(await Bun.file(path).json()) : undefined;
   const ca = before?.ca ?? (await createCa());
@@ -78,6 +79,7 @@ async function ensureConfig(
     port: port ?? before?.port ?? DEFAULT_PORT,
     registries: before?.registries ?? { mirrors: {}, insecure: [] },
     jwtSecret: jwtSecret ?? before?.jwtSecret ?? null,
+    disableAuth: disableAuth ?? before?.disableAuth ?? false,
     maxDiskMib: maxDiskMib ?? before?.maxDiskMib ?? null,
   };
   if (before && JSON.stringify(before) === JSON.stringify(config)) return before;

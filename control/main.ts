@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { createConnections } from "#control/agents/connections.ts";
+import { hyperfleet } from "#control/dialects/hyperfleet.ts";
 import { startServer } from "#control/api/server.ts";
 import { createSshCa } from "#control/auth/ssh.ts";
 import { newId } from "#control/auth/tokens.ts";
@@ -25,6 +26,8 @@ export const ControlConfig = z.object({
     .default({ mirrors: {}, insecure: [] }),
   /** JSON Web Tokens signed with it are taken; null: none are. */
   jwtSecret: z.string().nullable().default(null),
+  /** Hyperfleet's API asks for no token. */
+  disableAuth: z.boolean().default(false),
   /** The largest disk that a machine may ask for; null: any. */
   maxDiskMib: z.int().nullable().default(null),
 });
@@ -66,21 +69,20 @@ export async function runControl(dir: string, version: string, log: (line: strin
     log,
   });
   const connections = createConnections({ ca: config.ca.cert, identity: config.identity, log, session: core.session });
-  const server = startServer(
-    {
-      store,
-      ssh,
-      connections,
-      images,
-      jwtSecret: config.jwtSecret,
-      maxDiskMib: config.maxDiskMib,
-      version,
-      startedAt: Date.now(),
-      now: Date.now,
-      newId,
-    },
-    { hostname: config.hostname, port: config.port, log },
-  );
+  const deps = {
+    store,
+    ssh,
+    connections,
+    images,
+    jwtSecret: config.jwtSecret,
+    maxDiskMib: config.maxDiskMib,
+    version,
+    startedAt: Date.now(),
+    now: Date.now,
+    newId,
+  };
+  const dialects = [hyperfleet(deps, { open: config.disableAuth, log })];
+  const server = startServer(deps, { hostname: config.hostname, port: config.port, dialects, log });
   for (const node of store.state.node.values()) connections.add(node);
   const housekeeping = setInterval(() => {
     try {

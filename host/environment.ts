@@ -14,6 +14,7 @@ export type Environment = {
   dnsServer?: string;
   maxBuilds?: number;
   maxDiskMib?: number;
+  disableAuth?: boolean;
 };
 
 const SUBNET = /^\d{1,3}(\.\d{1,3}){3}\/(1[2-9]|2\d)$/;
@@ -22,7 +23,7 @@ const INTERFACE = /^[A-Za-z0-9_.][A-Za-z0-9_.-]{0,14}$/;
 const SECRET_MIN = 16;
 
 /** Each: the field it sets, what it must be, and its value; undefined where it is not that. */
-const VARIABLES: Record<string, { field: keyof Environment; must: string; read(text: string): string | number | undefined }> = {
+const VARIABLES: Record<string, { field: keyof Environment; must: string; read(text: string): string | number | boolean | undefined }> = {
   PORT: { field: "port", must: "a port from 1 to 65534", read: (t) => whole(t, 1, 65534) },
   BRIDGE_NAME: { field: "bridge", must: "an interface name of up to 15 characters", read: (t) => (INTERFACE.test(t) ? t : undefined) },
   SUBNET_CIDR: { field: "subnet", must: "an IPv4 network like 10.100.0.0/16", read: (t) => (SUBNET.test(t) ? t : undefined) },
@@ -30,6 +31,7 @@ const VARIABLES: Record<string, { field: keyof Environment; must: string; read(t
   JWT_SECRET: { field: "jwtSecret", must: `at least ${SECRET_MIN} characters`, read: (t) => (t.length >= SECRET_MIN ? t : undefined) },
   DNS_SERVER: { field: "dnsServer", must: "an IP address", read: (t) => (isAddress(t) ? t : undefined) },
   MAX_CONCURRENT_BUILDS: { field: "maxBuilds", must: "a number from 1 to 64", read: (t) => whole(t, 1, 64) },
+  DISABLE_AUTH: { field: "disableAuth", must: "true or false", read: (t) => (/^(true|false)$/.test(t) ? t === "true" : undefined) },
   MAX_OVERLAY_SIZE: { field: "maxDiskMib", must: "a size like 100GB", read: parseMib },
 };
 

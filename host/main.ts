@@ -26,7 +26,8 @@ const HELP = `hyperlane: the control plane and the agent of this host
                        --docker SOCKET (of the Docker engine for machines that are containers; /var/run/docker.sock)
                        --allow-folder DIR (of this host, for machines to mount what is below it; may be given again)
                        Also from the environment: PORT, DATA_DIR, BRIDGE_NAME, SUBNET_CIDR, UPLINK_INTERFACE,
-                       JWT_SECRET, DNS_SERVER, MAX_CONCURRENT_BUILDS, MAX_OVERLAY_SIZE
+                       JWT_SECRET, DNS_SERVER, MAX_CONCURRENT_BUILDS, MAX_OVERLAY_SIZE, DISABLE_AUTH (true:
+                       Hyperfleet's API asks for no token)
   hyperlane start      Start control plane and agent; each is started again when it ends
   hyperlane stop       Stop both. Machines keep running
   hyperlane status     Whether they run
@@ -138,6 +139,7 @@ async function init(flags: Flags, out: Output): Promise<number> {
     nodeName: hostname().split(".")[0] || "node",
     secret: knownSecret(),
     jwtSecret: env.jwtSecret,
+    disableAuth: env.disableAuth,
     maxDiskMib: env.maxDiskMib,
   });
   const guestDir = await installGuest(flags.guest);

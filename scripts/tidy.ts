@@ -22,6 +22,7 @@ const IMPORTS: Record<string, readonly string[]> = {
   "control/agents": ["contract", "control/model", "control/auth"],
   "control/images": ["contract", "oci", "control/model"],
   "control/reconcile": ["contract", "control/model", "control/schedule", "control/store"],
+  "control/dialects": ["contract", "control/api", "control/model", "control/agents", "control/auth", "runtimes"],
   "control/api": [
     "contract",
     "control/model",

@@ -210,6 +210,8 @@ export const MachineCreate = z.strictObject({
   labels: Labels.default({}),
   spec: MachineSpec.prefault({}),
   exposures: z.array(Exposure).max(100).default([]),
+  /** false: it is made, and started when somebody asks for that. */
+  start: z.boolean().default(true),
 });
 /** Fields left out stay as they are. `restart: true` allows a restart where the change needs one. */
 export const MachineUpdate = z.strictObject({

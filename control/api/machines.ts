@@ -67,9 +67,13 @@ export const machineHandlers: Pick<Handlers, Names> = {
     checkNetworks(store.state, spec.networks);
     checkRuntime(store.state, spec.runtime);
     const id = newId("m");
+    const { start, ...asked } = body;
+    const about = { subject: id, actor: token.id };
+    const data = { ...asked, spec, image, source: copied?.source ?? null };
     return {
       events: [
-        { type: "v1.MachineRequested", subject: id, actor: token.id, data: { ...body, spec, image, source: copied?.source ?? null } },
+        { type: "v1.MachineRequested", ...about, data },
+        ...(start ? [] : [{ type: "v1.MachinePowerRequested" as const, ...about, data: { power: "stopped" as const, epoch: 1 } }]),
       ],
       result: () => view(store.state.machine.get(id)!),
     };

@@ -16,10 +16,13 @@ const PAGE_HEADERS = {
   "x-content-type-options": "nosniff",
 };
 
+/** Another system's API, spoken onto ours. undefined: this is none of its paths. */
+export type Dialect = (request: Request, url: URL) => Promise<Response> | undefined;
+
 /** tls: PEMs; needed when `hostname` is not loopback. */
 export function startServer(
   deps: Deps,
-  options: { hostname: string; port: number; tls?: { key: string; cert: string }; log(line: string): void },
+  options: { hostname: string; port: number; tls?: { key: string; cert: string }; dialects: readonly Dialect[]; log(line: string): void },
 ): Server<Session> {
   const { log } = options;
   return Bun.serve<Session>({
@@ -32,6 +35,10 @@ export function startServer(
     async fetch(request, server) {
       const url = new URL(request.url);
       if (url.pathname === "/v2" || url.pathname.startsWith("/v2/")) return await serveRegistry(deps, request, url, log);
+      for (const dialect of options.dialects) {
+        const answer = dialect(request, url);
+        if (answer) return await answer;
+      }
       if (request.method === "GET" && (url.pathname === "/" || url.pathname === "/docs"))
         return new Response(openapiPage(deps.version), { headers: PAGE_HEADERS });
       const head = {

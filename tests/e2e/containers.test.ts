@@ -168,6 +168,85 @@ it("what somebody does to a container behind its back is seen and put right", as
   expect((await d.docker("rmi", "-f", ...(await d.docker("images", "-q", "hyperlane/image")).out.trim().split("\n"))).code).toBeNumber();
 }, 120_000);
 
+it("Hyperfleet's API answers as its README shows it", async () => {
+  const { url, token } = JSON.parse(readFileSync(`${n.home}/.config/hyperlane/config.json`, "utf8")) as { url: string; token: string };
+  type Answer = { status: number; body: { [key: string]: unknown } & { id: string } };
+  const curl = async (method: string, path: string, body?: object, auth = `Bearer ${token}`): Promise<Answer> => {
+    const json = ["-H", "Content-Type: application/json", "-H", `Authorization: ${auth}`];
+    const { out } = await n.sh([
+      "curl",
+      "-s",
+      "-w",
+      "\n%{http_code}",
+      "-X",
+      method,
+      ...json,
+      ...(body ? ["-d", JSON.stringify(body)] : []),
+      `${url}${path}`,
+    ]);
+    const at = out.lastIndexOf("\n");
+    return { status: Number(out.slice(at + 1)), body: at > 0 ? JSON.parse(out.slice(0, at)) : {} };
+  };
+  const asked = {
+    ...{ name: "my-container", runtime_type: "docker", vcpu_count: 2, mem_size_mib: 256, image: "box:1" },
+    ...{
+      ports: [{ host_port: 18121, container_port: 80 }],
+      env: { NODE_ENV: "production" },
+      cmd: ["sh", "-c", "echo $NODE_ENV > /tmp/e; exec httpd -f -h /tmp"],
+    },
+  };
+  const made = await curl("POST", "/machines", asked);
+  expect([made.status, made.body]).toMatchObject([
+    201,
+    { name: "my-container", status: "pending", runtime_type: "docker", vcpu_count: 2, mem_size_mib: 256, image: "box:1", pid: null },
+  ]);
+  const { id } = made.body;
+  // Made is not started.
+  expect((await d.docker("ps", "-aq", "--filter", `label=hyperlane.machine=${id}`)).out).toBe("");
+  expect((await curl("POST", `/machines/${id}/exec`, { cmd: ["true"] })).status).toBe(409);
+  expect(await curl("POST", `/machines/${id}/start`)).toMatchObject({
+    status: 200,
+    body: { status: "running", container_id: `hyperlane-${id}` },
+  });
+  await n.until(
+    async () => (await n.sh(["curl", "-s", "http://127.0.0.1:18121/e"])).out,
+    (out) => out === "production\n",
+  );
+  const ran = await curl("POST", `/api/v1/machines/${id}/exec`, { command: ["sh", "-c", "echo out; echo err >&2; exit 4"], timeout: 30 });
+  expect([ran.status, ran.body]).toEqual([200, { exit_code: 4, stdout: "out\n", stderr: "err\n" } as never]);
+  expect(await curl("POST", `/machines/${id}/exec`, { cmd: ["sleep", "20"], timeout: 0.5 })).toMatchObject({
+    status: 504,
+    body: { error: "TimeoutError" },
+  });
+  expect((await curl("POST", `/machines/${id}/exec`, { cmd: ["sleep", "2"], timeout: 30 })).body).toMatchObject({ exit_code: 0 });
+  const ids = async (query: string): Promise<string[]> =>
+    ((await curl("GET", `/machines${query}`)).body as unknown as { id: string }[]).map((m) => m.id);
+  expect(await ids("?runtime_type=docker&status=running")).toContain(id);
+  expect(await ids("?runtime_type=firecracker")).toEqual([]);
+  expect((await ids(""))[0]).toBe(id);
+  expect((await curl("POST", `/machines/${id}/pause`)).body.status).toBe("paused");
+  expect((await curl("POST", `/machines/${id}/resume`)).body.status).toBe("running");
+  expect((await curl("POST", `/machines/${id}/restart`)).body.status).toBe("running");
+  expect((await curl("GET", `/api/v1/machines/${id}/wait?status=running&timeout=5`)).status).toBe(200);
+  expect((await curl("GET", `/machines/${id}/wait?status=failed&timeout=1`)).status).toBe(504);
+  expect((await curl("POST", `/machines/${id}/stop`)).body.status).toBe("stopped");
+  expect((await curl("DELETE", `/machines/${id}`)).status).toBe(204);
+  for (const [method, path, body, status, error] of [
+    ["GET", `/machines/${id}`, undefined, 404, "NotFoundError"],
+    ["DELETE", "/machines/nobody", undefined, 404, "NotFoundError"],
+    ["POST", "/machines", { name: "x", vcpu_count: 0, image: "box:1" }, 400, "ValidationError"],
+    ["POST", "/machines", { name: "x", image: "box:1", runtime_typ: "docker" }, 400, "ValidationError"],
+    ["POST", "/machines", { ...asked, name: "x", privileged: true }, 409, "ConflictError"],
+    ["POST", "/machines", { name: "x", runtime_type: "firecracker", image: "box:1" }, 409, "ConflictError"],
+    ["POST", "/machines", { name: "x", kernel_image_path: "/k", rootfs_path: "/r" }, 409, "ConflictError"],
+    ["PATCH", "/machines", undefined, 404, "NotFoundError"],
+  ] as const)
+    expect([path, body, await curl(method, path, body)]).toMatchObject([path, body, { status, body: { error } }]);
+  for (const auth of ["", "Bearer hl_wrong"]) expect((await curl("GET", "/machines", undefined, auth)).status).toBe(401);
+  expect((await n.sh(["curl", "-s", `${url}/swagger`])).out).toContain("/machines/{id}/exec");
+  expect(JSON.parse((await n.sh(["curl", "-s", `${url}/swagger/json`])).out)).toMatchObject({ openapi: "3.1.0" });
+}, 120_000);
+
 it("what a container cannot do is refused with the reason, and nothing is left of it", async () => {
   for (const [words, why] of [
     [["standby", "web"], "cannot keep its memory"],
