@@ -160,6 +160,11 @@ export const COMMANDS = {
     summary: "List nodes and what they offer",
     load: () => import("./commands/nodes.ts").then((m) => m.nodeList),
   },
+  "runtime list": {
+    group: "System",
+    summary: "List what machines can run on",
+    load: () => import("./commands/runtimes.ts").then((m) => m.runtimeList),
+  },
   "token list": { group: "System", summary: "List API tokens", load: () => import("./commands/tokens.ts").then((m) => m.tokenList) },
   "token create": { group: "System", summary: "Make an API token", load: () => import("./commands/tokens.ts").then((m) => m.tokenCreate) },
   "token rm": { group: "System", summary: "Revoke an API token", load: () => import("./commands/tokens.ts").then((m) => m.tokenRm) },

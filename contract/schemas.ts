@@ -1,7 +1,7 @@
 /** What each operation takes and gives, under the names of the operation table. */
 import { z } from "zod";
 import { Image, ImageCreate, ImageDetail, ImageRef } from "./resources/image.ts";
-import { Event, Node, Role, Snapshot, SnapshotCreate, Token, TokenCreate } from "./resources/other.ts";
+import { Event, Node, Role, RuntimeOffer, Snapshot, SnapshotCreate, Token, TokenCreate } from "./resources/other.ts";
 import { Exposure, Machine, MachineCreate, MachineProcess, MachineStats, MachineUpdate } from "./resources/machine.ts";
 import { Name } from "./resources/name.ts";
 import { Template, TemplateBuild } from "./resources/template.ts";
@@ -182,6 +182,7 @@ export const SCHEMAS = {
   removeTemplate: { output: Template },
   pruneTemplates: { body: none, output: z.object({ removed: z.array(z.string()), freedBytes: z.number() }) },
   listNodes: { output: page(Node) },
+  listRuntimes: { output: page(RuntimeOffer) },
   listEvents: {
     query: z.strictObject({
       after: z.coerce.number().int().min(0).default(0),

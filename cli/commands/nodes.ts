@@ -13,7 +13,7 @@ export const nodeList: Command = {
     const { items } = await client().listNodes();
     out.data(items);
     out.table(
-      ["NAME", "STATUS", "CPU", "RAM", "DISK FREE", "RUNS ON", "STORAGE", "SINCE"],
+      ["NAME", "STATUS", "CPU", "RAM", "DISK FREE", "RUNS ON", "RUNTIMES", "STORAGE", "SINCE"],
       items.map((n) => [
         n.name,
         n.connected ? out.color("green", "connected") : out.color("red", "not connected"),
@@ -21,6 +21,7 @@ export const nodeList: Command = {
         n.status ? formatMib(n.status.memoryMib) : "-",
         n.status ? formatMib(n.status.diskFreeMib) : "-",
         n.status?.accelerator ?? "-",
+        n.status?.runtimes.join(", ") ?? "-",
         n.status?.storage ?? "-",
         age(n.since),
       ]),

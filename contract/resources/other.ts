@@ -33,6 +33,25 @@ export const Node = z.object({
 });
 export type Node = z.infer<typeof Node>;
 
+/** What machines can run on. nodes: names of those that offer it now. The rest is the table of runtimes/capabilities.ts. */
+export const RuntimeOffer = z.object({
+  name: z.string(),
+  kind: z.enum(["machine", "container"]),
+  default: z.boolean(),
+  nodes: z.array(z.string()),
+  cpuHotplug: z.boolean(),
+  memoryHotplug: z.boolean(),
+  diskHotplug: z.boolean(),
+  pause: z.boolean(),
+  diskSnapshots: z.boolean(),
+  memorySnapshots: z.boolean(),
+  liveMigration: z.boolean(),
+  gpu: z.boolean(),
+  nested: z.boolean().nullable(),
+  ownInit: z.boolean(),
+  diskLimit: z.boolean(),
+});
+
 /** of: the id of the machine or the volume whose disk it keeps. memory: its RAM as well. state: creating and removing are desired but not yet observed. */
 export const Snapshot = z.object({
   id: z.string(),

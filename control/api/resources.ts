@@ -1,12 +1,13 @@
 /** Operations on nodes, events, tokens, and on the control plane itself. */
 import { HyperlaneError } from "#contract/errors.ts";
 import { createSecret } from "#control/auth/tokens.ts";
+import { CAPABILITIES, DEFAULT_RUNTIME } from "#runtimes/capabilities.ts";
 import type { State } from "#control/model/state.ts";
 import type { Handlers } from "./handler.ts";
 import { renderMetrics } from "./metrics.ts";
 import { openapiDocument } from "./openapi.ts";
 
-type Names = "health" | "metrics" | "openapi" | "whoami" | "listNodes" | "listEvents" | "listTokens" | "createToken" | "removeToken";
+type Names = "health" | "metrics" | "openapi" | "whoami" | "listNodes" | "listRuntimes" | "listEvents" | "listTokens" | "createToken" | "removeToken";
 
 export const resourceHandlers: Pick<Handlers, Names> = {
   health: ({ store, version }) => {
@@ -18,6 +19,13 @@ export const resourceHandlers: Pick<Handlers, Names> = {
   whoami: (_, { token: { id, name, role } }) => ({ id, name, role }),
 
   listNodes: ({ store }) => ({ items: [...store.state.node.values()], next: null }),
+  listRuntimes: ({ store }) => ({
+    items: Object.entries(CAPABILITIES).map(([name, can]) => ({
+      ...{ name, default: name === DEFAULT_RUNTIME, ...can },
+      nodes: [...store.state.node.values()].flatMap((n) => (n.connected && n.status?.runtimes.includes(name) ? [n.name] : [])),
+    })),
+    next: null,
+  }),
   listEvents({ store }, { query }) {
     const { names, volumeNames, networkNames } = store.state;
     const id = (name: string) => names.get(name) ?? volumeNames.get(name) ?? networkNames.get(name) ?? name;
