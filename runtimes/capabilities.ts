@@ -25,7 +25,7 @@ export type Capabilities = {
 export const CAPABILITIES = {
   qemu: {
     ...{ kind: "machine", cpuHotplug: false, memoryHotplug: false, diskHotplug: true, pause: true, diskSnapshots: true },
-    ...{ memorySnapshots: true, liveMigration: true, gpu: false, nested: true, ownInit: true, diskLimit: true },
+    ...{ memorySnapshots: true, liveMigration: false, gpu: false, nested: true, ownInit: true, diskLimit: true },
   },
   "cloud-hypervisor": {
     ...{ kind: "machine", cpuHotplug: true, memoryHotplug: true, diskHotplug: true, pause: true, diskSnapshots: true },

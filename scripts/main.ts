@@ -8,6 +8,7 @@ import { benchReads } from "#bench/reads.ts";
 import { buildExecutable, buildRelease } from "./build.ts";
 import { buildGuest } from "./guest.ts";
 import { buildKernel } from "./kernel.ts";
+import { buildPackages } from "./packages.ts";
 import { runSimulation } from "./sim.ts";
 import { runTidy } from "./tidy.ts";
 
@@ -16,6 +17,7 @@ const COMMANDS: Record<string, () => Promise<void>> = {
   kernel: buildKernel,
   build: buildExecutable,
   release: buildRelease,
+  packages: buildPackages,
   sim: runSimulation,
   tidy: runTidy,
   "bench-boot": benchBoot,

@@ -7,7 +7,8 @@ import type { Handlers } from "./handler.ts";
 import { renderMetrics } from "./metrics.ts";
 import { openapiDocument } from "./openapi.ts";
 
-type Names = "health" | "metrics" | "openapi" | "whoami" | "listNodes" | "listRuntimes" | "listEvents" | "listTokens" | "createToken" | "removeToken";
+type Names =
+  "health" | "metrics" | "openapi" | "whoami" | "listNodes" | "listRuntimes" | "listEvents" | "listTokens" | "createToken" | "removeToken";
 
 export const resourceHandlers: Pick<Handlers, Names> = {
   health: ({ store, version }) => {

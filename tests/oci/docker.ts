@@ -26,6 +26,15 @@ export async function startDocker({ dir = mkdtempSync(`${tmpdir()}/hl-docker-`),
       throw new Error(`dockerd did not start: ${existsSync(`${dir}/log`) ? readFileSync(`${dir}/log`, "utf8").slice(-500) : ""}`);
   return {
     docker,
+    /** The daemon alone; what it started goes on, as far as it does without. */
+    async kill(): Promise<void> {
+      const containerd = Number(readFileSync(`${dir}/exec/containerd/containerd.pid`, "utf8"));
+      daemon.kill("SIGKILL");
+      await daemon.exited;
+      // It is taken along, and a new daemon would wait for it in vain.
+      for (let i = 0; i < 500 && existsSync(`/proc/${containerd}`); i++) await Bun.sleep(10);
+      rmSync(`${dir}/pid`, { force: true });
+    },
     async close(): Promise<void> {
       daemon.kill();
       await daemon.exited;
