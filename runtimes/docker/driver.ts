@@ -56,18 +56,19 @@ export function createDocker(engine: Engine, host: DockerHost): Driver<Container
 
   const tell = (id: string, what: Parameters<Listener>[0]): void => listeners.get(id)?.forEach((l) => l(what));
 
-  /** Somebody else may stop, pause or remove a container of ours. An engine that has restarted has taken all of them along. */
+  /** Somebody else may stop, pause or remove a container of ours. An engine that restarts may take all of them along. */
   async function watch(): Promise<void> {
     const filters = JSON.stringify({ type: ["container"], label: [`hyperlane.node=${host.node}`], event: EVENTS });
     while (!ending.signal.aborted) {
       try {
         const answer = await engine.stream("GET", `/events${query({ filters })}`, undefined, ending);
+        // What happened while nobody listened.
+        for (const id of listeners.keys()) tell(id, "gone");
         for await (const { Action, Actor } of documents<{ Action: string; Actor: { Attributes: Record<string, string> } }>(answer))
           tell(Actor.Attributes["hyperlane.machine"]!, Action === "pause" ? "paused" : "gone");
       } catch {
         // It is asked again below.
       }
-      for (const id of listeners.keys()) tell(id, "gone");
       await new Promise((done) => setTimeout(done, AGAIN_MS).unref());
     }
   }
