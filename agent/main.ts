@@ -5,6 +5,7 @@ import { z } from "zod";
 import { HyperlaneError } from "#contract/errors.ts";
 import type { NodeStatus } from "#contract/resources/other.ts";
 import { openContainers } from "#agent/containers/containers.ts";
+import { openDevices, type Devices } from "#agent/host/devices.ts";
 import { openFolders } from "#agent/host/folders.ts";
 import { readJson } from "#agent/host/files.ts";
 import { hostSize, type Accelerator } from "#agent/host/probe.ts";
@@ -69,7 +70,7 @@ export async function runAgent(
       hint: "Run `hyperlane init` first.",
     });
   const config = Config.parse(raw);
-  const { stand, found, containers, images, storage, network, templates, spares, volumes, lanes, ...paths } = await openNode(
+  const { stand, found, devices, containers, images, storage, network, templates, spares, volumes, lanes, ...paths } = await openNode(
     dir,
     config,
     program,
@@ -87,6 +88,7 @@ export async function runAgent(
     images,
     templates,
     spares,
+    devices,
   );
   const { node, tls } = config;
   const doors = { node, tls, lanes, volumes, images, templates, spares, status, logsDir: paths.logsDir, workDir: `${dir}/work`, log };
@@ -155,6 +157,7 @@ async function openNode(dir: string, config: AgentConfig, program: readonly stri
     starts,
     log,
   });
+  const devices = openDevices();
   const volumes = openVolumes({
     recordsDir: `${dir}/volumes`,
     storage,
@@ -171,6 +174,7 @@ async function openNode(dir: string, config: AgentConfig, program: readonly stri
     containers,
     volumes,
     folders: openFolders(config.folders, `/run/hyperlane/${config.node}-folders`),
+    devices,
     network,
     templates,
     spares,
@@ -178,7 +182,7 @@ async function openNode(dir: string, config: AgentConfig, program: readonly stri
     bootTimeoutMs: BOOT_TIMEOUT_MS,
     log,
   });
-  return { stand, found, containers, images, storage, network, templates, spares, volumes, lanes, ...paths };
+  return { stand, found, devices, containers, images, storage, network, templates, spares, volumes, lanes, ...paths };
 }
 
 /** What an agent that was killed has left of work in progress. */
@@ -197,6 +201,7 @@ function statusOf(
   images: Images,
   templates: Templates,
   spares: Spares,
+  devices: Devices,
 ): () => NodeStatus {
   const size = hostSize();
   const boot = bootId();
@@ -213,6 +218,7 @@ function statusOf(
     images: images.list(),
     folders,
     templates: templates.list().map((t) => ({ ...t, spares: spares.count(t.key) })),
+    devices: devices.list(),
   });
 }
 

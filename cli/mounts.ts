@@ -17,6 +17,12 @@ export const MOUNT_FLAGS = {
   },
   network: { type: "string", multiple: true, value: "NAME", help: "Be in this network, or in none (default); may be given again" },
   "network-alias": { type: "string", multiple: true, value: "NAME", help: "Another name in its networks; may be given again" },
+  gpu: {
+    type: "string",
+    multiple: true,
+    value: "pci:ADDRESS",
+    help: "Give it this device of its node (vps device list); may be given again",
+  },
   runtime: { type: "string", value: "NAME", help: "What it runs on: qemu, or docker for a container (qemu)" },
 } as const satisfies Record<string, Flag>;
 
@@ -50,6 +56,7 @@ export function placing(flags: Context["flags"]) {
   return {
     ...(mounts.length && { mounts }),
     ...((names.length || aliases.length) && { networks: networks.map((network) => ({ network, aliases })) }),
+    ...(list("gpu").length && { devices: list("gpu") }),
     ...(flags.runtime !== undefined && { runtime: flags.runtime as string }),
   };
 }

@@ -160,6 +160,11 @@ export const COMMANDS = {
     summary: "List nodes and what they offer",
     load: () => import("./commands/nodes.ts").then((m) => m.nodeList),
   },
+  "device list": {
+    group: "System",
+    summary: "List devices that machines can have",
+    load: () => import("./commands/devices.ts").then((m) => m.deviceList),
+  },
   "runtime list": {
     group: "System",
     summary: "List what machines can run on",

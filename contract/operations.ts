@@ -230,6 +230,7 @@ export const OPERATIONS = {
   },
   pruneTemplates: { method: "POST", path: "/v1/templates/prune", permission: "write", summary: "Remove every template" },
   listNodes: { method: "GET", path: "/v1/nodes", permission: "read", summary: "List nodes and their capacity" },
+  listDevices: { method: "GET", path: "/v1/devices", permission: "read", summary: "Devices of nodes that machines can have" },
   listRuntimes: { method: "GET", path: "/v1/runtimes", permission: "read", summary: "What machines can run on, and what each can do" },
   listEvents: { method: "GET", path: "/v1/events", permission: "read", summary: "Events, oldest first" },
   watchEvents: { method: "GET", path: "/v1/events/watch", permission: "read", summary: "Events as they happen", live: true },

@@ -1,6 +1,7 @@
 /** What each operation takes and gives, under the names of the operation table. */
 import { z } from "zod";
 import { Image, ImageCreate, ImageDetail, ImageRef } from "./resources/image.ts";
+import { NodeDevice } from "./resources/device.ts";
 import { Event, Node, Role, RuntimeOffer, Snapshot, SnapshotCreate, Token, TokenCreate } from "./resources/other.ts";
 import { Exposure, Machine, MachineCreate, MachineProcess, MachineStats, MachineUpdate } from "./resources/machine.ts";
 import { Name } from "./resources/name.ts";
@@ -182,6 +183,7 @@ export const SCHEMAS = {
   removeTemplate: { output: Template },
   pruneTemplates: { body: none, output: z.object({ removed: z.array(z.string()), freedBytes: z.number() }) },
   listNodes: { output: page(Node) },
+  listDevices: { output: page(NodeDevice) },
   listRuntimes: { output: page(RuntimeOffer) },
   listEvents: {
     query: z.strictObject({

@@ -25,7 +25,7 @@ export type Capabilities = {
 export const CAPABILITIES = {
   qemu: {
     ...{ kind: "machine", cpuHotplug: false, memoryHotplug: false, diskHotplug: true, pause: true, diskSnapshots: true },
-    ...{ memorySnapshots: true, liveMigration: false, gpu: false, nested: true, ownInit: true, diskLimit: true },
+    ...{ memorySnapshots: true, liveMigration: false, gpu: true, nested: true, ownInit: true, diskLimit: true },
   },
   "cloud-hypervisor": {
     ...{ kind: "machine", cpuHotplug: true, memoryHotplug: true, diskHotplug: true, pause: true, diskSnapshots: true },
@@ -37,7 +37,7 @@ export const CAPABILITIES = {
   },
   docker: {
     ...{ kind: "container", cpuHotplug: false, memoryHotplug: false, diskHotplug: false, pause: true, diskSnapshots: false },
-    ...{ memorySnapshots: false, liveMigration: false, gpu: true, nested: null, ownInit: false, diskLimit: false },
+    ...{ memorySnapshots: false, liveMigration: false, gpu: false, nested: null, ownInit: false, diskLimit: false },
   },
 } as const satisfies Record<string, Capabilities>;
 

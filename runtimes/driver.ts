@@ -19,6 +19,8 @@ export type VmSpec = {
   volumes: { file: string | null; readonly: boolean }[];
   /** Folders of the host, in order: virtiofs "A" and up. */
   folders: { source: string; readonly: boolean }[];
+  /** PCI addresses of the host's, which are vfio-pci's by now. */
+  devices: string[];
   tap: string;
   mac: string;
   /** The VMM's user and group: nobody else's, unprivileged. */

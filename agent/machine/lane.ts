@@ -14,6 +14,7 @@ import { startContainer } from "#agent/containers/start.ts";
 import { guestConfig, guestWorkload } from "#agent/guest/identity.ts";
 import { openGuest, type GuestLink } from "#agent/guest/link.ts";
 import { removeCgroup } from "#agent/host/cgroup.ts";
+import type { Devices } from "#agent/host/devices.ts";
 import type { Folders } from "#agent/host/folders.ts";
 import type { Turns } from "#agent/host/turns.ts";
 import { bootId, cpuMs, end, isAlive, kill } from "#agent/host/process.ts";
@@ -27,6 +28,7 @@ import type { Templates } from "#agent/templates/templates.ts";
 import { guestSocket } from "#runtimes/qemu/command.ts";
 import type { Driver, Vm, VmState } from "#runtimes/driver.ts";
 import { commitDisk, dropSnapshots, restoreSnapshot, takeSnapshots } from "./disks.ts";
+import { releaseDevices } from "./devices.ts";
 import { endingOf } from "./ending.ts";
 import { watchHealth, type HealthWatch } from "./health.ts";
 import { firstRung } from "./ladder.ts";
@@ -52,6 +54,7 @@ export type LaneDeps = {
   images: Images;
   volumes: Volumes;
   folders: Folders;
+  devices: Devices;
   network: Network;
   templates: Templates;
   spares: Spares;
@@ -309,6 +312,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     await sleep.close();
     await deps.network.detach(id);
     await container?.release(id);
+    releaseDevices({ record, devices: deps.devices, save });
     await releaseMounts(mounts);
   }
 

@@ -27,6 +27,8 @@ export const Record = z.object({
   sleep: Observed.shape.sleep,
   /** While it sleeps: when it is to wake by itself, in ms since 1970. */
   wakeAt: z.int().nullable(),
+  /** What was done to devices of the host for it, so that it can be undone. */
+  devices: z.array(z.object({ address: z.string(), driver: z.string().nullable() })).default([]),
   /** Its places for volumes, in order, and its folders; none while it does not run. sizeMib: as the guest knows it. */
   places: z.array(
     z.object({ volume: z.string().nullable(), path: z.string(), readonly: z.boolean(), fresh: z.boolean(), sizeMib: z.number() }),
@@ -63,6 +65,7 @@ export function newRecord(desired: Desired): Record {
     sleep: { n: 0, refused: null },
     wakeAt: null,
     places: [],
+    devices: [],
     folders: [],
     mountReasons: {},
     stopping: null,

@@ -4,7 +4,7 @@ import type { VmSpec } from "#runtimes/driver.ts";
 import { prepareLogs } from "./logs.ts";
 import type { Record } from "./record.ts";
 
-type Ready = Pick<VmSpec, "image" | "disk" | "volumes" | "folders" | "runDir" | "uid" | "from">;
+type Ready = Pick<VmSpec, "image" | "disk" | "volumes" | "folders" | "devices" | "runDir" | "uid" | "from">;
 type Node = { kernel: { kernel: string; initramfs: string }; accelerator: "kvm" | "tcg"; tscKhz: number; logsDir: string };
 
 export function vmSpec({ desired }: Record, node: Node, { tap, mac }: Addresses, ready: Ready): VmSpec {

@@ -221,7 +221,7 @@ async function wakeUp(s: Sleeper, door: Doorbell | undefined, signal: AbortSigna
   await ensureTap(s);
   const volumes = record.places.map(({ volume, readonly }) => ({ file: volume === null ? null : deps.volumes.lent(volume, id), readonly }));
   const from = { ...originIn(deps, asleep, base, spec.memoryMib), paused: true };
-  const ready = { image, disk: deps.storage.diskPath(id), volumes, folders: [], runDir: s.runDir(), uid: s.uid(), from };
+  const ready = { image, disk: deps.storage.diskPath(id), volumes, folders: [], devices: [], runDir: s.runDir(), uid: s.uid(), from };
   const vm = await deps.runtime.start(vmSpec(record, deps, s.addresses(), ready), signal);
   s.take(vm);
   s.set("starting", { origin: "memory", template: null });

@@ -12,6 +12,7 @@ import type { Template } from "#agent/templates/templates.ts";
 import type { Vm } from "#runtimes/driver.ts";
 import type { LaneDeps } from "./lane.ts";
 import { logSizes } from "./logs.ts";
+import { lendDevices } from "./devices.ts";
 import { lendMounts, PLACES } from "./mounts.ts";
 import type { Record } from "./record.ts";
 import { baseFile, keptMemory } from "./memory.ts";
@@ -103,9 +104,9 @@ function spareFor({ record, deps }: Start, template: Template | Kept): Spare | n
   return deps.spares.take(template);
 }
 
-/** null: no template can be had of it. A folder of the host is a process of its own, which is in no template. */
+/** null: no template can be had of it. A folder of the host is a process of its own, which is in no template, as no device is. */
 function shapeOf({ desired: { spec, workload, rootfs, mounts } }: Record): Shape | null {
-  if (mounts.some((m) => m.folder !== null) || mounts.length > PLACES) return null;
+  if (mounts.some((m) => m.folder !== null) || mounts.length > PLACES || spec.devices.length) return null;
   const { cpu, memoryMib, diskMib } = spec;
   return { cpu, memoryMib, system: workload.kind === "system" ? { rootfs, init: workload.init, diskMib } : null };
 }
@@ -134,7 +135,7 @@ async function launch(s: Start, { template, spare }: Way, signal: AbortSignal): 
     step("disk", () => makeDisk(s, template)),
     step("network", () => (spare ? deps.network.handOver(spare.id, id) : deps.network.attach(id, s.uid()))),
   ]);
-  const lent = await lendMounts(mounts, s.uid(), signal);
+  const lent = { ...(await lendMounts(mounts, s.uid(), signal)), devices: lendDevices({ ...mounts, devices: deps.devices }, s.uid()) };
   let confined: Promise<void> | undefined;
   await step("start", async () => {
     record.logFrom = logSizes(deps.logsDir, id);

@@ -99,6 +99,7 @@ export function anonymous(
     ...deps.kernel,
     volumes: Array.from({ length: deps.places }, () => ({ file: null, readonly: false })),
     folders: [],
+    devices: [],
     tap: tapName(own.id),
     mac: NOBODYS_MAC,
     accelerator: deps.accelerator,

@@ -1,5 +1,6 @@
 /** The machine: what is desired (spec, power), what was observed (status), and the state that follows from both. */
 import { z } from "zod";
+import { DeviceRef } from "./device.ts";
 import { HealthChange, ImageRef, MachineImage } from "./image.ts";
 import { Labels, Name } from "./name.ts";
 import { Memberships } from "./network.ts";
@@ -85,6 +86,8 @@ export const MachineSpec = z.strictObject({
   stdin: z.boolean().default(false),
   mounts: Mounts.default([]),
   networks: Memberships,
+  /** Devices of its node that it has for itself while it runs. */
+  devices: z.array(DeviceRef).max(16).default([]),
   /** What it runs on; null: whatever its node has. */
   runtime: z.string().min(1).max(64).nullable().default(null),
   /** Seconds without anything to do after which it goes to standby by itself; null: never. */

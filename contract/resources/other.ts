@@ -1,5 +1,6 @@
 /** The resources beside the machine: nodes, snapshots, tokens, events. */
 import { z } from "zod";
+import { Device } from "./device.ts";
 import { Name } from "./name.ts";
 import { TemplateStatus } from "./template.ts";
 
@@ -20,6 +21,8 @@ export const NodeStatus = z.object({
   /** Folders of the node below which machines may mount. */
   folders: z.array(z.string()),
   templates: z.array(TemplateStatus),
+  /** On its PCI bus, bridges left out. */
+  devices: z.array(Device).default([]),
 });
 export type NodeStatus = z.infer<typeof NodeStatus>;
 

@@ -10,6 +10,7 @@ const CANNOT: Partial<Record<Ability, string>> = {
   diskSnapshots: "keep its disk as it is",
   memorySnapshots: "keep its memory",
   ownInit: "run an image's own init",
+  gpu: "be given a device of its node",
   liveMigration: "move to another node while it runs",
 };
 
@@ -36,5 +37,15 @@ export function checkAbilities(name: string, spec: MachineSpec, asks: { ownInit:
       hint: `Leave the runtime out, or run a program of it: vps run --runtime ${spec.runtime} ${spec.image} COMMAND`,
     });
   if (asks.copy) demandAbility(machine, "diskSnapshots", { field: "source" });
+  if (spec.devices.length) demandAbility(machine, "gpu", { field: "spec.devices" });
+  if (spec.devices.length && spec.idleS !== null) throw keepsState(name, spec, "spec.idleS");
   if (spec.idleS !== null) demandAbility(machine, "memorySnapshots", { field: "spec.idleS" });
+}
+
+/** A device's own state is in no file. */
+export function keepsState(name: string, spec: MachineSpec, field?: string): HyperlaneError {
+  return new HyperlaneError("UNSUPPORTED", `"${name}" has ${spec.devices.join(", ")}, whose state cannot be kept with its memory.`, {
+    ...(field !== undefined && { field }),
+    hint: "Stop it instead, or keep its disk alone.",
+  });
 }

@@ -8,7 +8,7 @@ import type { Exposure, MachineSpec, Power, Source } from "#contract/resources/m
 import type { Verb } from "#contract/resources/states.ts";
 import { usageByNode, whyNot } from "#control/schedule/place.ts";
 import { imageNamed, type EventData, type EventType, type NewEvent, type State, type StoredMachine } from "#control/model/state.ts";
-import { checkAbilities, demandAbility } from "./capabilities.ts";
+import { checkAbilities, demandAbility, keepsState } from "./capabilities.ts";
 import { demand, machineOf, view, type Deps, type Handlers, type Request } from "./handler.ts";
 import { checkNetworks } from "./networks.ts";
 import { readySnapshot } from "./snapshots.ts";
@@ -66,6 +66,7 @@ export const machineHandlers: Pick<Handlers, Names> = {
     checkMounts(store.state, spec.mounts, null);
     checkNetworks(store.state, spec.networks);
     checkRuntime(store.state, spec.runtime);
+    checkDevices(store.state, spec.devices);
     const id = newId("m");
     const { start, ...asked } = body;
     const about = { subject: id, actor: token.id };
@@ -109,6 +110,7 @@ export const machineHandlers: Pick<Handlers, Names> = {
     const machine = machineOf(deps.store.state, request.params);
     demand(machine, "standby");
     demandAbility({ name: machine.name, runtime: machine.spec.runtime }, "memorySnapshots");
+    if (machine.spec.devices.length) throw keepsState(machine.name, machine.spec);
     if (machine.power !== "running")
       throw new HyperlaneError("STATE", `Cannot put "${machine.name}" to standby: it is being ${machine.power}.`);
     if (machine.spec.mounts.some((m) => m.folder !== null))
@@ -272,6 +274,19 @@ function checkRuntime(state: Deps["store"]["state"], runtime: string | null): vo
       field: "spec.runtime",
       hint: `There is: ${there.join(", ") || "none yet"}.`,
     });
+}
+
+/** One that no node could give is refused at once, with the reason; one that another machine has is waited for. */
+function checkDevices(state: Deps["store"]["state"], devices: readonly string[]): void {
+  for (const ref of devices) {
+    const there = [...state.node.values()].flatMap((n) => n.status?.devices.filter((d) => `pci:${d.address}` === ref) ?? []);
+    if (there.some((d) => d.unavailable === null)) continue;
+    const why = there[0]?.unavailable ?? "no node has it";
+    throw new HyperlaneError("UNSUPPORTED", `${ref} cannot be handed to a machine: ${why}.`, {
+      field: "spec.devices",
+      hint: "`vps device list` shows what there is.",
+    });
+  }
 }
 
 function checkFits({ store }: Deps, machine: StoredMachine, spec: StoredMachine["spec"]): void {

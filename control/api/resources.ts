@@ -8,7 +8,17 @@ import { renderMetrics } from "./metrics.ts";
 import { openapiDocument } from "./openapi.ts";
 
 type Names =
-  "health" | "metrics" | "openapi" | "whoami" | "listNodes" | "listRuntimes" | "listEvents" | "listTokens" | "createToken" | "removeToken";
+  | "health"
+  | "metrics"
+  | "openapi"
+  | "whoami"
+  | "listNodes"
+  | "listDevices"
+  | "listRuntimes"
+  | "listEvents"
+  | "listTokens"
+  | "createToken"
+  | "removeToken";
 
 export const resourceHandlers: Pick<Handlers, Names> = {
   health: ({ store, version }) => {
@@ -20,6 +30,12 @@ export const resourceHandlers: Pick<Handlers, Names> = {
   whoami: (_, { token: { id, name, role } }) => ({ id, name, role }),
 
   listNodes: ({ store }) => ({ items: [...store.state.node.values()], next: null }),
+  listDevices: ({ store }) => ({
+    items: [...store.state.node.values()].flatMap((node) =>
+      (node.status?.devices ?? []).map((d) => ({ ...d, node: node.name, machine: holderOf(store.state, node.id, d.address) })),
+    ),
+    next: null,
+  }),
   listRuntimes: ({ store }) => ({
     items: Object.entries(CAPABILITIES).map(([name, can]) => ({
       ...{ name, default: name === DEFAULT_RUNTIME, ...can },
@@ -60,4 +76,10 @@ export const resourceHandlers: Pick<Handlers, Names> = {
 function publicToken(state: State, id: string) {
   const { hash: _, ...token } = state.token.get(id)!;
   return token;
+}
+
+/** The machine that has it, or will when it starts. */
+function holderOf(state: State, node: string, address: string): string | null {
+  for (const m of state.machine.values()) if (m.node === node && m.spec.devices.includes(`pci:${address}`)) return m.name;
+  return null;
 }

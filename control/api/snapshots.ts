@@ -2,7 +2,7 @@
 import { HyperlaneError } from "#contract/errors.ts";
 import type { Snapshot } from "#contract/resources/other.ts";
 import type { NewEvent, State, StoredMachine } from "#control/model/state.ts";
-import { demandAbility } from "./capabilities.ts";
+import { demandAbility, keepsState } from "./capabilities.ts";
 import { demand, machineOf, view, type Deps, type Handlers } from "./handler.ts";
 import { demandAtRest, usersOf, volumeOf, volumeView } from "./volumes.ts";
 
@@ -24,6 +24,7 @@ export const snapshotHandlers: Pick<Handlers, Names> = {
     const machine = machineOf(deps.store.state, request.params);
     demand(machine, "snapshot");
     demandAbility({ name: machine.name, runtime: machine.spec.runtime }, request.body.memory ? "memorySnapshots" : "diskSnapshots");
+    if (request.body.memory && machine.spec.devices.length) throw keepsState(machine.name, machine.spec, "memory");
     if (request.body.memory) checkMemory(machine);
     return create(deps, machine, request, request.body);
   },

@@ -19,6 +19,7 @@ const status = {
   runtimes: ["qemu"],
   images: [{ rootfs: FAKE_IMAGE.rootfs, bytes: 1 }],
   folders: [],
+  devices: [],
   templates: [],
 };
 const seen: Observed = {

@@ -5,11 +5,12 @@
  */
 import type { Node } from "#contract/resources/other.ts";
 import type { MachineSpec } from "#contract/resources/machine.ts";
+import { addressOf } from "#contract/resources/device.ts";
 import { isBelow } from "#contract/resources/volume.ts";
 import { formatMib } from "#contract/size.ts";
 import { DEFAULT_RUNTIME } from "#runtimes/capabilities.ts";
 
-export type Usage = { cpu: number; memoryMib: number; diskMib: number; slots: Set<number> };
+export type Usage = { cpu: number; memoryMib: number; diskMib: number; slots: Set<number>; devices: Set<string> };
 export type Placement = { node: string; slot: number } | { reason: string };
 type Placed = { node: string | null; spec: MachineSpec; slot: number };
 
@@ -21,7 +22,7 @@ export function usageByNode(machines: Iterable<Placed>, volumes: Iterable<{ node
 }
 
 function of(usage: Map<string, Usage>, node: string): Usage {
-  const u = usage.get(node) ?? { cpu: 0, memoryMib: 0, diskMib: 0, slots: new Set<number>() };
+  const u = usage.get(node) ?? { cpu: 0, memoryMib: 0, diskMib: 0, slots: new Set<number>(), devices: new Set<string>() };
   usage.set(node, u);
   return u;
 }
@@ -32,6 +33,7 @@ export function reserve(usage: Map<string, Usage>, node: string, spec: MachineSp
   u.memoryMib += spec.memoryMib;
   u.diskMib += spec.diskMib;
   u.slots.add(slot);
+  for (const device of spec.devices) u.devices.add(device);
 }
 
 export function place(spec: MachineSpec, nodes: Iterable<Node>, usage: Map<string, Usage>): Placement {
@@ -59,6 +61,12 @@ export function whyNot(spec: MachineSpec, node: Node, usage: Usage | undefined):
   if (!node.connected || !s) return "not connected";
   const runtime = spec.runtime ?? DEFAULT_RUNTIME;
   if (!s.runtimes.includes(runtime)) return `has no runtime "${runtime}", but ${s.runtimes.join(", ")}`;
+  for (const ref of spec.devices) {
+    const device = s.devices.find((d) => d.address === addressOf(ref));
+    const why = device ? device.unavailable : "it has no such device";
+    if (why !== null) return `${ref}: ${why}`;
+    if (usage?.devices.has(ref)) return `${ref}: another machine has it`;
+  }
   const folder = spec.mounts.find((m) => m.folder !== null && !isBelow(m.folder, s.folders))?.folder;
   if (folder !== undefined) return `does not let machines mount ${folder}`;
   const used = usage ?? { cpu: 0, memoryMib: 0, diskMib: 0 };

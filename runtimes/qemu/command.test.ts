@@ -16,6 +16,7 @@ const spec: VmSpec = {
     { file: null, readonly: false },
   ],
   folders: [],
+  devices: [],
   tap: "hl-abcdefghijkl",
   mac: "52:54:00:00:00:02",
   uid: 900002,

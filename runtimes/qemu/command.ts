@@ -50,7 +50,10 @@ export function kernelCommandLine(spec: Pick<VmSpec, "tscKhz">): string {
 
 /** setpriv drops to the machine's own user; the mask keeps its files from others. kvmGid: the group that may use /dev/kvm. */
 export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
+  // All of a guest's RAM stays where a device can write to it.
+  const pinned = spec.devices.length ? ["prlimit", "--memlock=unlimited:unlimited", "--"] : [];
   const drop = [
+    ...pinned,
     "setpriv",
     `--reuid=${spec.uid}`,
     `--regid=${spec.uid}`,
@@ -66,7 +69,7 @@ export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
     ["-name", `guest=${spec.id},process=hl-${spec.name.slice(0, 12)},debug-threads=on`],
     [
       "-M",
-      `microvm,acpi=on,rtc=on,pic=off,pit=off,pcie=off,isa-serial=on${memory.length ? ",memory-backend=ram" : ""}${spec.from ? ",suppress-vmdesc=on" : ""}`,
+      `microvm,acpi=on,rtc=on,pic=off,pit=off,pcie=${spec.devices.length ? "on" : "off"},isa-serial=on${memory.length ? ",memory-backend=ram" : ""}${spec.from ? ",suppress-vmdesc=on" : ""}`,
     ],
     ...memory,
     // Emulation keeps its translations in a cache that may grow to 1 GiB, which the machine's memory limit would not bear.
@@ -98,6 +101,7 @@ export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
     ["-chardev", "null,id=nothing"],
     ["-device", `virtserialport,nr=2,chardev=${spec.init === null ? WORKLOAD : "nothing"},name=${LOG_PORT}`],
     ["-device", `virtconsole,nr=3,chardev=${spec.init === null ? "nothing" : WORKLOAD}`],
+    ...spec.devices.map((address): [string, string] => ["-device", `vfio-pci,host=${address}`]),
     ["-device", "virtio-rng-device"],
     ["-device", "virtio-balloon-device,free-page-reporting=on"],
     ["-qmp", `unix:${escape(qmpSocket(spec.runDir))},server=on,wait=off`],

@@ -58,6 +58,22 @@ export function fakeStatus(host: FakeHost, size: { cpu: number; memoryMib: numbe
     images: [...host.images].map((rootfs) => ({ rootfs, bytes: 100 * 2 ** 20 })),
     folders: ["/srv"],
     templates: [],
+    devices: [
+      {
+        address: "0000:01:00.0",
+        kind: "gpu",
+        class: "030000",
+        vendor: "10de",
+        device: "2684",
+        driver: "nvidia",
+        group: 1,
+        unavailable: null,
+      },
+      {
+        ...{ address: "0000:02:00.0", kind: "network", class: "020000", vendor: "8086", device: "10d3", driver: "e1000e", group: 2 },
+        unavailable: "its IOMMU group 2 is shared with 0000:03:00.0",
+      },
+    ],
   };
 }
 
