@@ -47,3 +47,13 @@ test("folders: virtiofs and RAM that its daemon shares", () => {
 test("a comma in a path cannot begin another option", () => {
   expect(qemuArgv(spec, null).join(" ")).toContain("file.filename=/d/m,,x/disk.raw,");
 });
+
+test("a device of the host's: a bus for it, and RAM that stays where the device writes to it", () => {
+  const argv = qemuArgv({ ...spec, devices: ["0000:01:00.0", "0000:01:00.1"] }, null);
+  expect(argv.slice(0, 4)).toEqual(["prlimit", "--memlock=unlimited:unlimited", "--", "setpriv"]);
+  expect(argv.filter((a) => /vfio|pcie=/.test(a))).toEqual([
+    expect.stringContaining(",pcie=on,"),
+    "vfio-pci,host=0000:01:00.0",
+    "vfio-pci,host=0000:01:00.1",
+  ]);
+});

@@ -269,6 +269,8 @@ it("what a container cannot do is refused with the reason, and nothing is left o
     [["up", "sys", "--runtime", "docker"], "cannot run an image's own init"],
     [["run", "--runtime", "docker", "--idle", "5s", "box:1"], "cannot keep its memory"],
     [["run", "--runtime", "firecracker", "box:1"], 'No node has the runtime "firecracker"'],
+    [["run", "--gpu", "pci:0000:ff:1f.7", "box:1"], "no node has it"],
+    [["run", "--runtime", "docker", "--gpu", "pci:0000:ff:1f.7", "box:1"], "cannot be given a device"],
   ] as const) {
     const refused = await n.vps(...words);
     expect([words, refused.code, refused.err]).toEqual([words, 1, expect.stringContaining(why)]);
