@@ -132,7 +132,10 @@ void disks_take(char last) {
         if (disks[i][0]) put_text(DRIVER "bind", disks[i]), disks[i][0] = 0;
 }
 
+static int read_only;
+
 void boot_root(int system, int flags) {
+    read_only = flags & 4;
     load_modules("/modules-folders", flags & 1);
     disks_take('b');
     wait_for("/dev/vda");
@@ -166,6 +169,10 @@ void boot_root(int system, int flags) {
     S2(mkdir, run_dir, 0755);
     S2(mkdir, "/dev/pts", 0755);
     S5(mount, "devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=620,ptmxmode=666");
+}
+
+void boot_seal(void) {
+    if (read_only) mount_or_fail("", "/", "", MS_REMOUNT | MS_RDONLY, "");
 }
 
 void boot_workload(void) {

@@ -5,7 +5,7 @@
  *   7 wall clock, u64 ns since 1970   8 entropy for the kernel's random generator
  *   9 a file below run_dir: mode:u16 name NUL bytes
  *  10 a volume that is to be there, 11 one that is not: text NUL, see volume.c
- *  12 the root: 1 where folders of the host come, plus 2 where the disk was another machine's, path of the image's own init NUL, "" where there is none
+ *  12 the root: 1 where folders of the host come, plus 2 where the disk was another machine's, plus 4 where a workload may not write to it, path of the image's own init NUL, "" where there is none
  *  13 MAC address[6], without which there is no network
  *
  * Entropy comes first, then the root; the network's records after 13. Applying a configuration twice changes nothing, so the host

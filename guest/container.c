@@ -30,6 +30,7 @@ void power_off(void) { S1(exit_group, ended); }
 
 void boot_root(int system, int flags) {}
 void boot_workload(void) {}
+void boot_seal(void) {}
 void disks_release(void) {}
 void disks_idle(void) {}
 void disks_take(char last) {}

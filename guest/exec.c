@@ -3,7 +3,7 @@
 #include "exec.h"
 
 #define WORDS 1024
-struct command { int tty, use_stdin; u16 rows, cols; char *dir, *user, *argv[WORDS], *env[WORDS]; };
+struct command { int tty, use_stdin, run; u16 rows, cols; char *dir, *user, *argv[WORDS], *env[WORDS]; };
 
 static int parse_command(struct frame *f, struct command *c) {
     if (f->length < 6 || f->payload[f->length - 1] != 0) return -EINVAL;
@@ -132,6 +132,7 @@ static void execute(struct command *c) {
     i64 e = identify(user, &id);
     if (e < 0) refuse("no such user or group", c->user, 0, 126);
     if (*c->dir && (e = enter(c->dir)) < 0) refuse("cannot enter the directory", c->dir, e, 126);
+    if (c->run) boot_seal();
     for (int fd = 0; fd < 3; fd++) { /* /dev/stdout opens for the user too; /dev/null stays whose it is */
         struct stat s;
         if (S2(fstat, fd, &s) >= 0 && (s.st_mode & S_IFMT) == S_IFIFO) S3(fchown, fd, id.uid, id.gid);
@@ -234,6 +235,7 @@ i64 exec_start(struct frame *f, struct child *child) {
     if (f->type == F_EXEC || f->type == F_RUN) {
         i64 e = parse_command(f, &c);
         if (e < 0) return e;
+        c.run = f->type == F_RUN;
     } else {
         if (!f->length || f->payload[f->length - 1]) return -EINVAL;
         c.use_stdin = f->type == F_WRITE;

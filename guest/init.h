@@ -26,6 +26,7 @@ void disks_release(void);           /* so that others may be found in their plac
 void disks_idle(void);              /* waits until nothing is mounted from them */
 void disks_take(char last);         /* /dev/vda to /dev/vdLAST, if they were let go of */
 void boot_workload(void);           /* what a workload finds beside its image: /dev, /etc/hosts and the like */
+void boot_seal(void);               /* from here on nobody writes to the root, where that was asked for */
 void power_off(void);
 extern const char *run_dir;         /* where the host's files go, on no disk */
 extern int boot_rw;                 /* the writable layer's directory, kept open for FREEZE */

@@ -55,7 +55,8 @@ function answers(socket: string): Promise<boolean> {
   });
 }
 
-function tail(log: string): string {
+/** The last that it said, for an error. */
+export function tail(log: string): string {
   return existsSync(log) ? readFileSync(log, "utf8").trim().split("\n").slice(-3).join("; ") || "it said nothing" : "it said nothing";
 }
 

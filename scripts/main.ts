@@ -1,6 +1,7 @@
 /** The one program for developers: `bun scripts/main.ts COMMAND`. */
 import { benchBoot } from "#bench/boot.ts";
 import { benchCli } from "#bench/cli.ts";
+import { benchContainers } from "#bench/containers.ts";
 import { benchControl } from "#bench/control.ts";
 import { benchImages } from "#bench/images.ts";
 import { benchInstant } from "#bench/instant.ts";
@@ -22,6 +23,7 @@ const COMMANDS: Record<string, () => Promise<void>> = {
   tidy: runTidy,
   "bench-boot": benchBoot,
   "bench-cli": benchCli,
+  "bench-containers": benchContainers,
   "bench-control": benchControl,
   "bench-images": benchImages,
   "bench-instant": benchInstant,

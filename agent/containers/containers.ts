@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
 import { identify, isAlive } from "#agent/host/process.ts";
 import { run } from "#agent/host/run.ts";
+import { needsReplay } from "#agent/storage/lend.ts";
 import { createDocker } from "#runtimes/docker/driver.ts";
 import { openEngine } from "#runtimes/docker/engine.ts";
 import { openEngineImages } from "./images.ts";
@@ -62,12 +63,14 @@ export function openContainers({ node, socket, init, disksDir, log }: Deps) {
 
 type Deps = { node: string; socket: string; init: string; disksDir: string; log(line: string): void };
 
-/** A volume that was made larger, or not unmounted, is put in order by somebody without rights before our kernel reads it. */
+/** A volume that was not unmounted, or was made larger, is put in order by somebody without rights before our kernel reads it. */
 async function fitFileSystem(file: string, uid: number): Promise<void> {
   const nobody = ["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups", "--no-new-privs", "--bounding-set=-all", "--"];
   // e2fsck(8): 1 says that there was something to mend, and that it was.
-  await run([...nobody, "e2fsck", "-f", "-p", file], { timeoutMs: 600_000 }).catch((thrown: Error) => {
-    if (!/ exit code 1$/.test(thrown.message)) throw thrown;
-  });
-  await run([...nobody, "resize2fs", file], { timeoutMs: 600_000 });
+  if (needsReplay(file))
+    await run([...nobody, "e2fsck", "-p", file], { timeoutMs: 600_000 }).catch((thrown: Error) => {
+      if (!/ exit code 1$/.test(thrown.message)) throw thrown;
+    });
+  // Forced, or it would ask for a full check, which leaves a lost+found behind.
+  await run([...nobody, "resize2fs", "-f", file], { timeoutMs: 600_000 });
 }

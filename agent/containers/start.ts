@@ -59,6 +59,7 @@ function jobOf({ record, deps, runDir }: Start, { init }: Containers, image: str
   return {
     ...{ id, name, cpu: spec.cpu, memoryMib: spec.memoryMib, image, mounts, init, runDir: runDir() },
     hostname: spec.hostname ?? name,
+    readOnlyRoot: spec.readOnly,
     ...namesFor(record.desired, network),
     workloadLog: prepareLogs(deps.logsDir, id, 0).workloadLog,
   };

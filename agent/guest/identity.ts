@@ -19,7 +19,12 @@ export function guestConfig(
   const { workload } = desired;
   const system = workload.kind === "system";
   return encodeConfig({
-    root: { init: system ? workload.init : null, folders: desired.mounts.some((m) => m.folder !== null), copied },
+    root: {
+      init: system ? workload.init : null,
+      folders: desired.mounts.some((m) => m.folder !== null),
+      copied,
+      readOnly: desired.spec.readOnly,
+    },
     network: guestNetwork(network, desired),
     hostname,
     resolvConf: system ? resolvConf : null,

@@ -57,7 +57,7 @@ export async function replayJournal(path: string): Promise<void> {
   }
 }
 
-function needsReplay(path: string): boolean {
+export function needsReplay(path: string): boolean {
   if (!existsSync(path)) return false;
   const features = Buffer.alloc(4);
   const fd = openSync(path, "r");

@@ -84,6 +84,8 @@ export const MachineSpec = z.strictObject({
   tty: z.boolean().default(false),
   /** Whether its standard input can be written to while it runs. */
   stdin: z.boolean().default(false),
+  /** Nothing of its root can be written to, volumes aside. */
+  readOnly: z.boolean().default(false),
   mounts: Mounts.default([]),
   networks: Memberships,
   /** Devices of its node that it has for itself while it runs. */

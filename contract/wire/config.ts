@@ -16,8 +16,8 @@ export type GuestConfig = {
   files: { name: string; mode: number; content: string }[];
 };
 
-/** init: the image's own; null: it has none. folders: some of the host are to be mounted. copied: the disk was another machine's. */
-type Root = { init: string | null; folders: boolean; copied: boolean };
+/** init: the image's own; null: it has none. folders: some of the host are to be mounted. copied: the disk was another machine's. readOnly: once the workload is about to run. */
+type Root = { init: string | null; folders: boolean; copied: boolean; readOnly?: boolean };
 type GuestNetwork = {
   mac: string;
   address6: string;
@@ -53,8 +53,8 @@ export function encodeContainerConfig(): Buffer {
   return rootRecord({ init: null, folders: false, copied: false });
 }
 
-function rootRecord({ init, folders, copied }: Root): Buffer {
-  return record(12, Buffer.from(`${String.fromCharCode((folders ? 1 : 0) | (copied ? 2 : 0))}${init ?? ""}\0`));
+function rootRecord({ init, folders, copied, readOnly = false }: Root): Buffer {
+  return record(12, Buffer.from(`${String.fromCharCode((folders ? 1 : 0) | (copied ? 2 : 0) | (readOnly ? 4 : 0))}${init ?? ""}\0`));
 }
 
 function networkRecords(n: GuestNetwork): Buffer[] {

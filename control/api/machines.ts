@@ -241,6 +241,11 @@ export function imageFor(state: Deps["store"]["state"], name: string): MachineIm
 function checkWorkload(name: string, spec: MachineSpec, { run }: MachineImage, copy: boolean): void {
   const workload = workloadOf(name, spec, run);
   checkAbilities(name, spec, { ownInit: workload?.kind === "system", copy });
+  if (spec.readOnly && workload?.kind === "system")
+    throw new HyperlaneError("INVALID", `The image "${spec.image}" has an init of its own, which must be able to write to its root.`, {
+      field: "spec.readOnly",
+      hint: "Leave read-only out.",
+    });
   if (!workload)
     throw new HyperlaneError("INVALID", `The image "${spec.image}" names no command to run.`, {
       field: "spec.cmd",

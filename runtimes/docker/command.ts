@@ -39,8 +39,10 @@ export type ContainerSpec = {
   labels?: Record<string, string>;
   stopSignal?: string;
   stopTimeoutS?: number;
-  /** Nothing of the image can be written to; /tmp and /run are in memory. */
+  /** Nothing of the image can be written to, but what is in memory. */
   readOnlyRoot?: boolean;
+  /** Folders in memory, and how they are mounted; /tmp and /run, where the root cannot be written to. */
+  tmpfs?: Record<string, string>;
   /** All that root of the host has: no limit below holds any more. */
   privileged?: boolean;
   capabilities?: readonly string[];
@@ -93,7 +95,13 @@ export function limits({ cpus, memoryMib, pidsMax = PIDS_MAX }: Pick<ContainerSp
   return { ...memory, ...(cpus !== undefined && { NanoCpus: Math.round(cpus * 1e9) }), PidsLimit: pidsMax };
 }
 
-function privileges({ privileged = false, capabilities = CAPABILITIES_KEPT, readOnlyRoot = false, gpus }: ContainerSpec) {
+function privileges({
+  privileged = false,
+  capabilities = CAPABILITIES_KEPT,
+  readOnlyRoot = false,
+  tmpfs = readOnlyRoot ? IN_MEMORY : {},
+  gpus,
+}: ContainerSpec) {
   const devices = gpus && [
     { Driver: "nvidia", ...(gpus === "all" ? { Count: -1 } : { DeviceIDs: gpus }), Capabilities: [["gpu", "compute", "utility"]] },
   ];
@@ -101,7 +109,7 @@ function privileges({ privileged = false, capabilities = CAPABILITIES_KEPT, read
     Privileged: privileged,
     ...(!privileged && { CapDrop: ["ALL"], CapAdd: capabilities, SecurityOpt: ["no-new-privileges:true"] }),
     ReadonlyRootfs: readOnlyRoot,
-    ...(readOnlyRoot && { Tmpfs: IN_MEMORY }),
+    Tmpfs: tmpfs,
     ...(devices && { DeviceRequests: devices }),
   };
 }

@@ -23,6 +23,7 @@ export type ContainerJob = {
   dnsSearch: string[];
   extraHosts: string[];
   mounts: Mount[];
+  readOnlyRoot: boolean;
   init: string;
   runDir: string;
   workloadLog: string;
@@ -172,6 +173,8 @@ async function makeContainer(engine: Engine, node: string, job: ContainerJob): P
     dns: job.dns,
     dnsSearch: job.dnsSearch,
     extraHosts: job.extraHosts,
+    readOnlyRoot: job.readOnlyRoot,
+    tmpfs: {},
     labels: { ...labels, "hyperlane.made": made, "hyperlane.image": given },
     volumes: [
       { hostPath: job.init, containerPath: INIT, readOnly: true },

@@ -5,7 +5,7 @@ import { pipeline } from "node:stream/promises";
 import { execIn } from "../guest.ts";
 import { HandlerList, type Handlers } from "../handlers.ts";
 import { UnsupportedError, type ExecResult, type Runtime, type RuntimeInfo, type RuntimeStatus } from "../runtime.ts";
-import { startVmm, within, type Vmm } from "../vmm.ts";
+import { startVmm, tail, within, type Vmm } from "../vmm.ts";
 import { escape, GUEST_PORT, QEMU } from "./command.ts";
 import { connectQmp, type Qmp } from "./qmp.ts";
 
@@ -249,8 +249,12 @@ export class Machine implements Runtime {
 
   async #startVmm(): Promise<void> {
     const { binary = process.env.QEMU_BIN ?? QEMU, logPath = `${this.socketPath}.log` } = this.options;
-    this.#vmm = await startVmm([binary, ...machineArgv(this.id, this.socketPath, this.options)], { socket: this.socketPath, log: logPath });
-    this.#qmp = await connectQmp(this.socketPath);
+    const vmm = await startVmm([binary, ...machineArgv(this.id, this.socketPath, this.options)], { socket: this.socketPath, log: logPath });
+    this.#vmm = vmm;
+    // It opens its socket before it looks at the rest of what it was told.
+    this.#qmp = await connectQmp(this.socketPath).catch(async (thrown) => {
+      throw (await within(1_000, vmm.exited)) ? new Error(`${binary} ended at once: ${tail(logPath)}`) : thrown;
+    });
   }
 }
 

@@ -63,6 +63,20 @@ it("run prints, fails and is gone as a machine does", async () => {
     "app\n/made\n",
   );
   expect((await n.vps("run", "--rm", "--runtime", "docker", "box:1", "sh", "-c", "kill -9 $$")).code).toBe(137);
+  const readOnly = await n.vps(
+    "run",
+    "--rm",
+    "--runtime",
+    "docker",
+    "--read-only",
+    "-v",
+    "kept:/kept",
+    "box:1",
+    "sh",
+    "-c",
+    "touch /x; touch /kept/x && ls /kept",
+  );
+  expect([readOnly.out, readOnly.err]).toEqual(["x\n", expect.stringContaining("Read-only file system")]);
 }, 90_000);
 
 it("it is reached by name, port and exec, has its limits, and no more rights than it needs", async () => {

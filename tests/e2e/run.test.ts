@@ -57,6 +57,13 @@ const SAME: readonly (readonly string[])[] = [
     "-c",
     "ps -o pid,args | head -2; sleep 0.1 & wait; sh -c 'sleep 0.1 & exit 0'; sleep 1; x=$(ps); echo \"$x\" | grep -c sleep",
   ],
+  [
+    "--read-only",
+    "box:1",
+    "sh",
+    "-c",
+    "echo x > /etc/x; touch /tmp/x; echo $?; hostname > /dev/shm/h && wc -l < /dev/shm/h; grep -c localhost /etc/hosts",
+  ],
   ["tool:1"],
   ["tool:1", "more", "words  with spaces", "$HOME", "*"],
   ["--entrypoint", "/bin/id", "tool:1"],
