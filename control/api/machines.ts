@@ -277,7 +277,7 @@ function checkRuntime(state: Deps["store"]["state"], runtime: string | null): vo
   if (runtime !== null && !there.includes(runtime))
     throw new HyperlaneError("UNSUPPORTED", `No node has the runtime "${runtime}".`, {
       field: "spec.runtime",
-      hint: `There is: ${there.join(", ") || "none yet"}.`,
+      hint: `There is: ${there.join(", ") || "none yet"}.${runtime === "docker" ? " A node with a Docker engine offers it: hyperlane init --docker SOCKET" : ""}`,
     });
 }
 
