@@ -1,11 +1,10 @@
 /** A Cloud Hypervisor machine, on its own: `new Machine({...})`, then start, add and resize while it runs, snapshot, shutdown. */
-import { rmSync } from "node:fs";
 import type { z } from "zod";
 import { createClient, type Client } from "../endpoints.ts";
 import { execIn, VSOCK_PORT } from "../guest.ts";
-import { HandlerList, type Handlers } from "../handlers.ts";
-import { UnsupportedError, type ExecResult, type Runtime, type RuntimeInfo, type RuntimeStatus } from "../runtime.ts";
-import { startVmm, within, type Vmm } from "../vmm.ts";
+import { EXEC_MS, VmmMachine } from "../machine.ts";
+import { UnsupportedError, type ExecResult, type RuntimeInfo, type RuntimeStatus } from "../runtime.ts";
+import { startVmm } from "../vmm.ts";
 import {
   ENDPOINTS,
   type DeviceConfig,
@@ -42,23 +41,17 @@ export type MachineOptions = Partial<In<typeof VmConfig>> & {
   waitFor?: string;
 };
 
-const EXEC_MS = 60_000;
 const MIGRATION_MS = 3_600_000;
 
-export class Machine implements Runtime {
+export class Machine extends VmmMachine {
   readonly type = "cloud-hypervisor";
-  readonly id: string;
   readonly options: MachineOptions;
-  readonly socketPath: string;
   /** Every endpoint of the API. */
   readonly api: Client<typeof ENDPOINTS>;
-  readonly handlers: Handlers<Machine> = { validation: new HandlerList(), init: new HandlerList() };
-  #vmm: Vmm | undefined;
-
   constructor(options: MachineOptions) {
-    this.id = options.id ?? `ch-${crypto.randomUUID().slice(0, 8)}`;
+    const { id = `ch-${crypto.randomUUID().slice(0, 8)}`, socketPath = `/tmp/${id}.sock` } = options;
+    super(id, socketPath);
     this.options = options;
-    this.socketPath = options.socketPath ?? `/tmp/${this.id}.sock`;
     this.api = createClient(this.socketPath, ENDPOINTS);
     this.handlers.validation
       .append("ConfigValidation", (m) => m.#validate())
@@ -70,30 +63,9 @@ export class Machine implements Runtime {
     else this.handlers.init.append("CreateVm", (m) => m.api.createVm(m.#config())).append("BootVm", (m) => m.api.bootVm());
   }
 
-  /** Nothing is left of it where it fails. */
-  async start(): Promise<void> {
-    if (this.isRunning()) throw new Error(`${this.id} runs already.`);
-    await this.handlers.validation.run(this);
-    try {
-      await this.handlers.init.run(this);
-    } catch (thrown) {
-      await this.stop();
-      throw thrown;
-    }
-  }
-
-  async stop(): Promise<void> {
-    this.#vmm?.kill();
-    await this.#vmm?.exited.catch(() => {});
-    rmSync(this.socketPath, { force: true });
-  }
-
   /** The power button: vm.shutdown would not ask the guest, and would leave the process. */
-  async shutdown(timeoutMs = 10_000): Promise<void> {
-    if (!this.isRunning()) return;
-    await this.api.powerButtonVm().catch(() => {});
-    if (!(await within(timeoutMs, this.#vmm!.exited))) await this.api.shutdownVmm().catch(() => {});
-    await this.stop();
+  protected askToEnd(): Promise<void> {
+    return this.api.powerButtonVm();
   }
 
   async pause(): Promise<void> {
@@ -108,19 +80,10 @@ export class Machine implements Runtime {
     await this.api.rebootVm();
   }
 
-  isRunning(): boolean {
-    return this.#vmm !== undefined && !this.#vmm.ended;
-  }
-
-  getPid(): number | null {
-    return this.isRunning() ? this.#vmm!.pid : null;
-  }
-
   async getInfo(): Promise<RuntimeInfo> {
-    const base = { id: this.id, type: this.type as RuntimeInfo["type"], pid: this.getPid() };
     const { cpus, memory } = this.options;
-    const asked = { cpus: cpus?.boot_vcpus ?? 1, memoryMib: (memory?.size ?? 512 * 2 ** 20) / 2 ** 20 };
-    if (!this.isRunning()) return { ...base, ...asked, status: this.#vmm ? "stopped" : "pending", version: null };
+    const asked = this.atRest(cpus?.boot_vcpus ?? 1, (memory?.size ?? 512 * 2 ** 20) / 2 ** 20);
+    if (!this.isRunning()) return asked;
     const [info, { version }] = await Promise.all([this.api.getVmInfo(), this.api.getVmmPing()]);
     const status: Record<typeof info.state, RuntimeStatus> = {
       Created: "starting",
@@ -130,7 +93,7 @@ export class Machine implements Runtime {
     };
     const bytes = info.memory_actual_size ?? info.config.memory?.size;
     return {
-      ...base,
+      ...asked,
       cpus: info.config.cpus?.boot_vcpus ?? asked.cpus,
       memoryMib: bytes === undefined ? asked.memoryMib : bytes / 2 ** 20,
       status: status[info.state],
@@ -143,11 +106,6 @@ export class Machine implements Runtime {
     const { vsock } = this.options;
     if (!vsock) throw new UnsupportedError("To run commands in it, a Cloud Hypervisor machine needs a vsock, and our init in its image.");
     return await execIn({ path: vsock.socket, port: VSOCK_PORT }, cmd, timeoutMs);
-  }
-
-  async wait(): Promise<number> {
-    if (!this.#vmm) throw new Error(`${this.id} was not started.`);
-    return await this.#vmm.exited;
   }
 
   // While it runs. The answer says where on its bus the guest finds the device.
@@ -249,6 +207,6 @@ export class Machine implements Runtime {
   async #startVmm(): Promise<void> {
     const binary = this.options.binary ?? process.env.CLOUD_HYPERVISOR_BIN ?? "cloud-hypervisor";
     const log = this.options.logPath ?? `${this.socketPath}.log`;
-    this.#vmm = await startVmm([binary, "--api-socket", `path=${this.socketPath}`], { socket: this.socketPath, log });
+    this.vmm = await startVmm([binary, "--api-socket", `path=${this.socketPath}`], { socket: this.socketPath, log });
   }
 }

@@ -1,12 +1,12 @@
 /** A Firecracker microVM, on its own: `new Machine({...})`, then start, exec, snapshot, shutdown. */
-import { chownSync, linkSync, mkdirSync, rmSync } from "node:fs";
+import { chownSync, existsSync, linkSync, mkdirSync, rmSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import type { z } from "zod";
 import { createClient, type Client } from "../endpoints.ts";
 import { execIn, VSOCK_PORT } from "../guest.ts";
-import { HandlerList, type Handlers } from "../handlers.ts";
-import { UnsupportedError, type ExecResult, type Runtime, type RuntimeInfo, type RuntimeStatus } from "../runtime.ts";
-import { startVmm, within, type Vmm } from "../vmm.ts";
+import { EXEC_MS, VmmMachine } from "../machine.ts";
+import { UnsupportedError, type ExecResult, type RuntimeInfo, type RuntimeStatus } from "../runtime.ts";
+import { startVmm } from "../vmm.ts";
 import { firecrackerArgv, inJail, jailedSocket, jailerArgv, jailRoot, type DriveSpec, type Jail } from "./command.ts";
 import {
   ENDPOINTS,
@@ -50,25 +50,18 @@ export type MachineOptions = {
   from?: z.input<typeof SnapshotLoadParams>;
 };
 
-const EXEC_MS = 60_000;
-
-export class Machine implements Runtime {
+export class Machine extends VmmMachine {
   readonly type = "firecracker";
-  readonly id: string;
   readonly options: MachineOptions;
-  readonly socketPath: string;
   readonly binary: string;
   /** Every endpoint of the API. */
   readonly api: Client<typeof ENDPOINTS>;
-  readonly handlers: Handlers<Machine> = { validation: new HandlerList(), init: new HandlerList() };
-  #vmm: Vmm | undefined;
-
   constructor(options: MachineOptions) {
-    this.id = options.id ?? `fc-${crypto.randomUUID().slice(0, 8)}`;
+    const { id = `fc-${crypto.randomUUID().slice(0, 8)}`, jail, socketPath = `/tmp/${id}.sock` } = options;
+    const binary = options.binary ?? process.env.FIRECRACKER_BIN ?? "firecracker";
+    super(id, jail ? jailedSocket(jail, binary, id) : socketPath);
     this.options = options;
-    this.binary = options.binary ?? process.env.FIRECRACKER_BIN ?? "firecracker";
-    const { jail } = options;
-    this.socketPath = jail ? jailedSocket(jail, this.binary, this.id) : (options.socketPath ?? `/tmp/${this.id}.sock`);
+    this.binary = binary;
     this.api = createClient(this.socketPath, ENDPOINTS);
     this.handlers.validation
       .append("ConfigValidation", (m) => m.#validate())
@@ -88,31 +81,15 @@ export class Machine implements Runtime {
         .append("StartInstance", (m) => m.api.createSyncAction({ action_type: "InstanceStart" }));
   }
 
-  /** Nothing is left of it where it fails. */
-  async start(): Promise<void> {
-    if (this.isRunning()) throw new Error(`${this.id} runs already.`);
-    await this.handlers.validation.run(this);
-    try {
-      await this.handlers.init.run(this);
-    } catch (thrown) {
-      await this.stop();
-      throw thrown;
-    }
-  }
-
-  async stop(): Promise<void> {
-    this.#vmm?.kill();
-    await this.#vmm?.exited.catch(() => {});
-    if (this.options.jail) rmSync(dirname(jailRoot(this.options.jail, this.binary, this.id)), { recursive: true, force: true });
-    else rmSync(this.socketPath, { force: true });
-  }
-
   /** Ctrl-Alt-Del, which a guest takes for a shutdown; Firecracker ends with it. x86 only. */
-  async shutdown(timeoutMs = 10_000): Promise<void> {
-    if (!this.isRunning()) return;
-    await this.api.createSyncAction({ action_type: "SendCtrlAltDel" }).catch(() => {});
-    await within(timeoutMs, this.#vmm!.exited);
-    await this.stop();
+  protected askToEnd(): Promise<void> {
+    return this.api.createSyncAction({ action_type: "SendCtrlAltDel" });
+  }
+
+  protected override clear(): void {
+    const { jail } = this.options;
+    if (jail) rmSync(dirname(jailRoot(jail, this.binary, this.id)), { recursive: true, force: true });
+    else super.clear();
   }
 
   async pause(): Promise<void> {
@@ -123,21 +100,13 @@ export class Machine implements Runtime {
     await this.api.patchVm({ state: "Resumed" });
   }
 
-  isRunning(): boolean {
-    return this.#vmm !== undefined && !this.#vmm.ended;
-  }
-
-  getPid(): number | null {
-    return this.isRunning() ? this.#vmm!.pid : null;
-  }
-
   async getInfo(): Promise<RuntimeInfo> {
     const { vcpuCount = 1, memSizeMib = 128 } = this.options;
-    const base = { id: this.id, type: this.type as RuntimeInfo["type"], pid: this.getPid(), cpus: vcpuCount, memoryMib: memSizeMib };
-    if (!this.isRunning()) return { ...base, status: this.#vmm ? "stopped" : "pending", version: null };
+    const info = this.atRest(vcpuCount, memSizeMib);
+    if (!this.isRunning()) return info;
     const { state, vmm_version } = await this.api.describeInstance();
     const status: Record<typeof state, RuntimeStatus> = { "Not started": "starting", Running: "running", Paused: "paused" };
-    return { ...base, status: status[state], version: vmm_version };
+    return { ...info, status: status[state], version: vmm_version };
   }
 
   /** Through our init in it, which listens at a vsock. */
@@ -146,11 +115,6 @@ export class Machine implements Runtime {
     if (!vsock) throw new UnsupportedError("To run commands in it, a Firecracker machine needs a vsock, and our init in its image.");
     const path = jail ? `${jailRoot(jail, this.binary, this.id)}${vsock.uds_path}` : vsock.uds_path;
     return await execIn({ path, port: VSOCK_PORT }, cmd, timeoutMs);
-  }
-
-  async wait(): Promise<number> {
-    if (!this.#vmm) throw new Error(`${this.id} was not started.`);
-    return await this.#vmm.exited;
   }
 
   /** Its devices and its RAM, into two files; the machine stands still meanwhile. diff: only what has changed since the last. */
@@ -189,14 +153,20 @@ export class Machine implements Runtime {
   async #startVmm(): Promise<void> {
     const { jail, logPath = `${this.socketPath}.log` } = this.options;
     const { binary, id, socketPath } = this;
-    if (jail) this.#fillJail(jail);
-    const argv = jail ? jailerArgv(jail, { binary, id }) : firecrackerArgv({ binary, id, socketPath });
-    this.#vmm = await startVmm(argv, { socket: socketPath, log: jail ? `/tmp/${id}.log` : logPath });
+    if (!jail) return void (this.vmm = await startVmm(firecrackerArgv({ binary, id, socketPath }), { socket: socketPath, log: logPath }));
+    const root = jailRoot(jail, binary, id);
+    if (existsSync(root)) throw new Error(`There is a cell of that id already: ${root}`);
+    try {
+      this.#fillJail(jail, root);
+      this.vmm = await startVmm(jailerArgv(jail, { binary, id }), { socket: socketPath, log: this.options.logPath ?? `/tmp/${id}.log` });
+    } catch (thrown) {
+      this.clear();
+      throw thrown;
+    }
   }
 
-  /** The jailer makes the cell and moves in; what the machine is made from must be there by then. */
-  #fillJail(jail: Jail): void {
-    const root = jailRoot(jail, this.binary, this.id);
+  /** The jailer moves in; what the machine is made from must be there by then. */
+  #fillJail(jail: Jail, root: string): void {
     mkdirSync(root, { recursive: true, mode: 0o700 });
     chownSync(root, jail.uid, jail.gid);
     const { kernelImagePath, initrdPath, drives = [] } = this.options;

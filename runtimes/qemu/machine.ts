@@ -3,9 +3,9 @@ import { createReadStream, createWriteStream, existsSync, rmSync } from "node:fs
 import { createConnection, createServer } from "node:net";
 import { pipeline } from "node:stream/promises";
 import { execIn } from "../guest.ts";
-import { HandlerList, type Handlers } from "../handlers.ts";
-import { UnsupportedError, type ExecResult, type Runtime, type RuntimeInfo, type RuntimeStatus } from "../runtime.ts";
-import { startVmm, tail, within, type Vmm } from "../vmm.ts";
+import { EXEC_MS, VmmMachine } from "../machine.ts";
+import { UnsupportedError, type ExecResult, type RuntimeInfo, type RuntimeStatus } from "../runtime.ts";
+import { startVmm, tail, within } from "../vmm.ts";
 import { escape, GUEST_PORT, QEMU } from "./command.ts";
 import { connectQmp, type Qmp } from "./qmp.ts";
 
@@ -37,23 +37,18 @@ export type MachineOptions = {
   from?: string;
 };
 
-const EXEC_MS = 60_000;
 const MIGRATION_MS = 600_000;
 const POLL_MS = 10;
 
-export class Machine implements Runtime {
+export class Machine extends VmmMachine {
   readonly type = "qemu";
-  readonly id: string;
   readonly options: MachineOptions;
-  readonly socketPath: string;
-  readonly handlers: Handlers<Machine> = { validation: new HandlerList(), init: new HandlerList() };
-  #vmm: Vmm | undefined;
   #qmp: Qmp | undefined;
 
   constructor(options: MachineOptions) {
-    this.id = options.id ?? `qemu-${crypto.randomUUID().slice(0, 8)}`;
+    const { id = `qemu-${crypto.randomUUID().slice(0, 8)}`, socketPath = `/tmp/${id}.sock` } = options;
+    super(id, socketPath);
     this.options = options;
-    this.socketPath = options.socketPath ?? `/tmp/${this.id}.sock`;
     this.handlers.validation.append("ConfigValidation", (m) => m.#validate());
     this.handlers.init
       .append("StartVMM", (m) => m.#startVmm())
@@ -63,32 +58,15 @@ export class Machine implements Runtime {
       });
   }
 
-  /** Nothing is left of it where it fails. */
-  async start(): Promise<void> {
-    if (this.isRunning()) throw new Error(`${this.id} runs already.`);
-    await this.handlers.validation.run(this);
-    try {
-      await this.handlers.init.run(this);
-    } catch (thrown) {
-      await this.stop();
-      throw thrown;
-    }
+  /** The power button, which the guest may heed. */
+  protected askToEnd(): Promise<unknown> {
+    return this.qmp("system_powerdown");
   }
 
-  async stop(): Promise<void> {
+  protected override clear(): void {
     this.#qmp?.close();
     this.#qmp = undefined;
-    this.#vmm?.kill();
-    await this.#vmm?.exited.catch(() => {});
-    rmSync(this.socketPath, { force: true });
-  }
-
-  /** The power button, which the guest may heed. */
-  async shutdown(timeoutMs = 10_000): Promise<void> {
-    if (!this.isRunning()) return;
-    await this.qmp("system_powerdown").catch(() => {});
-    await within(timeoutMs, this.#vmm!.exited);
-    await this.stop();
+    super.clear();
   }
 
   async pause(): Promise<void> {
@@ -99,35 +77,22 @@ export class Machine implements Runtime {
     await this.qmp("cont");
   }
 
-  isRunning(): boolean {
-    return this.#vmm !== undefined && !this.#vmm.ended;
-  }
-
-  getPid(): number | null {
-    return this.isRunning() ? this.#vmm!.pid : null;
-  }
-
   async getInfo(): Promise<RuntimeInfo> {
     const { vcpuCount = 1, memSizeMib = 128 } = this.options;
-    const base = { id: this.id, type: this.type as RuntimeInfo["type"], pid: this.getPid(), memoryMib: memSizeMib };
-    if (!this.isRunning()) return { ...base, cpus: vcpuCount, status: this.#vmm ? "stopped" : "pending", version: null };
+    const info = this.atRest(vcpuCount, memSizeMib);
+    if (!this.isRunning()) return info;
     const [{ status }, { qemu }, cpus] = (await Promise.all([
       this.qmp("query-status"),
       this.qmp("query-version"),
       this.qmp("query-cpus-fast"),
     ])) as [{ status: string }, { qemu: { major: number; minor: number; micro: number } }, unknown[]];
-    return { ...base, cpus: cpus.length, status: STATUS[status] ?? "running", version: `${qemu.major}.${qemu.minor}.${qemu.micro}` };
+    return { ...info, cpus: cpus.length, status: STATUS[status] ?? "running", version: `${qemu.major}.${qemu.minor}.${qemu.micro}` };
   }
 
   async exec(cmd: readonly string[], timeoutMs = EXEC_MS): Promise<ExecResult> {
     const { guestSocket } = this.options;
     if (guestSocket === undefined) throw new UnsupportedError("To run commands in it, a machine needs our init, and guestSocket.");
     return await execIn({ path: guestSocket }, cmd, timeoutMs);
-  }
-
-  async wait(): Promise<number> {
-    if (!this.#vmm) throw new Error(`${this.id} was not started.`);
-    return await this.#vmm.exited;
   }
 
   /** One more while it runs; to a q35. */
@@ -250,7 +215,7 @@ export class Machine implements Runtime {
   async #startVmm(): Promise<void> {
     const { binary = process.env.QEMU_BIN ?? QEMU, logPath = `${this.socketPath}.log` } = this.options;
     const vmm = await startVmm([binary, ...machineArgv(this.id, this.socketPath, this.options)], { socket: this.socketPath, log: logPath });
-    this.#vmm = vmm;
+    this.vmm = vmm;
     // It opens its socket before it looks at the rest of what it was told.
     this.#qmp = await connectQmp(this.socketPath).catch(async (thrown) => {
       throw (await within(1_000, vmm.exited)) ? new Error(`${binary} ended at once: ${tail(logPath)}`) : thrown;

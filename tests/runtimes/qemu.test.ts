@@ -77,6 +77,16 @@ it("a q35 gets disks and CPUs while it runs; a microvm says that it cannot", asy
   await micro.stop();
 }, 60_000);
 
+it("one whose socket is another's leaves that one alone", async () => {
+  const first = machine();
+  await first.start();
+  const second = machine({ socketPath: first.socketPath });
+  expect(String(await second.start().catch((e) => e))).toContain("Somebody serves");
+  await second.stop();
+  expect((await first.getInfo()).status).toBe("running");
+  await first.stop();
+}, 30_000);
+
 it("what is wrong is said before anything is started; a VMM that ends at once says why", async () => {
   for (const [more, why] of [
     [{ kernelImagePath: "/none" }, 'There is no file "/none"'],

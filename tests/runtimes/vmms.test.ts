@@ -253,11 +253,10 @@ it("the jailer is told all that holds its cell, and its files are there under th
   // A jailer that moves in by name alone: what it was told is looked at, and what it would have found.
   writeFileSync(
     `${dir}/jailer`,
-    `#!/bin/sh\necho "$@" > ${dir}/jailed\nexec ${dir}/firecracker --id x --api-sock ${dir}/jails/firecracker/jailed-1/root/run/firecracker.socket\n`,
+    `#!/bin/sh\necho "$@" > ${dir}/jailed\nmkdir ${dir}/jails/firecracker/jailed-1/root/run\nexec ${dir}/firecracker --id x --api-sock ${dir}/jails/firecracker/jailed-1/root/run/firecracker.socket\n`,
   );
   chmodSync(`${dir}/jailer`, 0o755);
   writeFileSync(`${dir}/vmlinux`, "kernel");
-  await Bun.$`mkdir -p ${dir}/jails/firecracker/jailed-1/root/run`;
   const m = firecracker({ id: "jailed-1", jail, kernelImagePath: `${dir}/vmlinux` }, `${dir}/firecracker`);
   asked();
   await m.start();
@@ -270,6 +269,10 @@ it("the jailer is told all that holds its cell, and its files are there under th
   const { uid, gid, nlink } = statSync(`${root}/vmlinux`);
   expect([uid, gid, nlink]).toEqual([4242, 4243, 2]);
   expect(asked().find((a) => a.name === "putGuestBootSource")!.body).toMatchObject({ kernel_image_path: "/vmlinux" });
+  // Another of that id touches nothing of it.
+  const other = firecracker({ id: "jailed-1", jail, kernelImagePath: `${dir}/vmlinux` }, `${dir}/firecracker`);
+  expect(String(await other.start().catch((e) => e))).toContain("There is a cell of that id already");
+  expect([existsSync(`${root}/vmlinux`), (await m.getInfo()).status]).toEqual([true, "running"]);
   await m.stop();
   expect([existsSync(root), existsSync(`${dir}/vmlinux`)]).toEqual([false, true]);
 }, 30_000);
