@@ -99,6 +99,13 @@ async function controlChecks({ client }: Context): Promise<Check[]> {
                 "Use a host with hardware virtualization, or turn on nested virtualization in its hypervisor",
                 "WARN",
               ),
+              check(
+                "Containers",
+                n.status.runtimes.includes("docker"),
+                n.status.runtimes.includes("docker") ? "a Docker engine answers" : "no Docker engine answers: all machines are VMs",
+                "Optional: apt-get install docker.io, or name its socket: hyperlane init --docker SOCKET",
+                "WARN",
+              ),
             ]
           : []),
       ]),
