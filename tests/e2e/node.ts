@@ -1,5 +1,5 @@
 /** A real node for a test: control plane and agent in a network namespace of their own, run from source. Needs root and build/guest. */
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Machine } from "#contract/resources/machine.ts";
@@ -14,6 +14,8 @@ export const WHY_NOT =
 
 export type Ran = { code: number; out: string; err: string };
 export type TestNode = Awaited<ReturnType<typeof startNode>>;
+
+let probed: string | undefined;
 
 /** built: the executable runs, and not the source. */
 export async function startNode(name: string, init: string[] = [], built = false) {
@@ -66,7 +68,13 @@ export async function startNode(name: string, init: string[] = [], built = false
       .exitCode === 0;
   if (!limits) console.log(`SKIP tests/e2e/${name}, limits only: control groups cannot be carried into a network namespace here`);
   await Bun.$`ip netns add ${ns} && ip -n ${ns} link set lo up`.quiet();
+  // What the first node of this run found out by booting a kernel, the others need not find out again.
+  if (probed !== undefined) {
+    mkdirSync(`${home}/state`, { mode: 0o711 });
+    writeFileSync(`${home}/state/accelerator.json`, probed);
+  }
   await ok(host("init", "--guest", `${ROOT}/build/guest`, "--cpus", "8", ...init));
+  probed ??= readFileSync(`${home}/state/accelerator.json`, "utf8");
   return {
     ns,
     env,
