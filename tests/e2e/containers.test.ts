@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from "node:os";
 import { startDocker, whyNoDocker } from "#tests/oci/docker.ts";
 import { makeImage, NO_BUSYBOX } from "./image.ts";
-import { startNode, type TestNode } from "./node.ts";
+import { ROOT, startNode, type TestNode } from "./node.ts";
 
 const SKIP = NO_BUSYBOX ?? (await whyNoDocker());
 if (SKIP) console.log(`SKIP tests/e2e/containers: ${SKIP}`);
@@ -26,7 +26,9 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(async () => {
   if (!SKIP) {
+    await run("-d", "--name", "left", "box:1", "sleep", "1000");
     expect(await n.close()).toEqual([]);
+    expect((await d.docker("ps", "-aq")).out).toBe("");
     await d.close();
   }
   rmSync(FOLDER, { recursive: true, force: true });
@@ -87,6 +89,12 @@ it("it is reached by name, port and exec, has its limits, and no more rights tha
   );
   expect(await n.ok(n.vps("logs", "web"))).toBe("up me\n");
   expect(await n.vps("exec", "web", "--", "sh", "-c", "hostname; cat; exit 3")).toEqual({ code: 3, out: "web\n", err: "" });
+  writeFileSync(`${n.home}/file`, "content");
+  await n.ok(n.vps("cp", `${n.home}/file`, "web:/tmp/in"));
+  await n.ok(n.vps("cp", "web:/tmp/in", `${n.home}/back`));
+  expect(readFileSync(`${n.home}/back`, "utf8")).toBe("content");
+  const { out: onTerminal } = await n.sh(["script", "-qec", `${process.execPath} ${ROOT}/main.ts vps exec -it web tty`, "/dev/null"]);
+  expect(onTerminal).toContain("/dev/pts/");
   const { observed } = await n.machine("web");
   expect(observed).toMatchObject({ phase: "running", origin: "boot", pid: (await inspect("web")).State.Pid });
   // A machine that is a VM and one that is a container meet, by name and over both families.
