@@ -39,10 +39,8 @@ export type DockerHost = {
 type Listener = Parameters<Vm["onChange"]>[0];
 type Inspected = {
   Id: string;
-  Image: string;
-  State: { Running: boolean; Paused: boolean; Pid: number };
+  State: { Running: boolean; Paused: boolean; Pid: number; Error: string; ExitCode: number };
   Config: { Labels: Record<string, string> };
-  RestartCount: number;
 };
 
 const HOME = "/.hyperlane";
@@ -125,32 +123,31 @@ const nameOf = (id: string): string => `hyperlane-${id}`;
 const keptOf = (id: string): string => `hyperlane/kept:${id}`;
 const inspect = (engine: Engine, id: string): Promise<Inspected> => engine.call("GET", `/containers/${nameOf(id)}/json`);
 
-async function unlessGone(work: Promise<unknown>): Promise<void> {
-  await work.catch((thrown) => {
+async function unlessGone<T>(work: Promise<T>): Promise<T | undefined> {
+  return await work.catch((thrown) => {
     if (!(thrown instanceof HttpError) || thrown.status !== 404) throw thrown;
+    return undefined;
   });
 }
 
-/** One that is there is used again, if it would be made in the same way. */
+/** One that is there is used again, if it would be made in the same way; else what was written in it goes into the next. */
 async function makeContainer(engine: Engine, node: string, job: ContainerJob): Promise<void> {
   const { cpu, memoryMib, image: given, ...rest } = job;
-  const made = createHash("sha256").update(JSON.stringify(rest)).digest("hex").slice(0, 16);
-  const there = await inspect(engine, job.id).catch(async (thrown) => {
-    if (thrown instanceof HttpError && thrown.status === 404) return undefined;
-    throw thrown;
-  });
-  let image = given;
-  if (there && there.Config.Labels["hyperlane.made"] === made && there.Config.Labels["hyperlane.image"] === given)
+  // Only what a volume begins with depends on whether it is new.
+  const lasting = { ...rest, mounts: rest.mounts.map(({ noCopy: _, ...mount }) => mount) };
+  const made = createHash("sha256").update(JSON.stringify(lasting)).digest("hex").slice(0, 16);
+  const there = await unlessGone(inspect(engine, job.id));
+  const isOf = (what: { Config: Inspected["Config"] } | undefined): boolean => what?.Config.Labels["hyperlane.image"] === given;
+  if (there && there.Config.Labels["hyperlane.made"] === made && isOf(there))
     return void (await engine.call("POST", `/containers/${there.Id}/update`, limits({ cpus: cpu, memoryMib })));
-  if (there) {
+  if (there && isOf(there)) {
     const [repo, tag] = keptOf(job.id).split(":");
-    // An image that is another is what was asked for; else what was written stays.
-    if (there.Config.Labels["hyperlane.image"] === given) {
-      await engine.call("POST", `/commit${query({ container: there.Id, repo, tag, pause: false })}`, {});
-      image = keptOf(job.id);
-    }
-    await engine.call("DELETE", `/containers/${there.Id}${query({ force: true })}`);
+    await engine.call("POST", `/commit${query({ container: there.Id, repo, tag, pause: false })}`, {});
   }
+  if (there) await engine.call("DELETE", `/containers/${there.Id}${query({ force: true })}`);
+  // It bears the labels of the container that it was made from; one of another image is of no use any more.
+  const kept = await unlessGone(engine.call<{ Config: Inspected["Config"] }>("GET", `/images/${keptOf(job.id)}/json`));
+  const image = isOf(kept) ? keptOf(job.id) : given;
   const labels = { "hyperlane.node": node, "hyperlane.machine": job.id, "hyperlane.name": job.name };
   for (const { name, driver } of job.mounts)
     if (name !== undefined && driver) {
@@ -187,7 +184,7 @@ async function makeContainer(engine: Engine, node: string, job: ContainerJob): P
 }
 
 async function lastWords(engine: Engine, id: string): Promise<string> {
-  const { State } = await engine.call<{ State: { Error: string; ExitCode: number } }>("GET", `/containers/${nameOf(id)}/json`);
+  const { State } = await inspect(engine, id);
   return State.Error || `exit code ${State.ExitCode}`;
 }
 

@@ -135,9 +135,23 @@ it("volumes and folders are the same as a VM's, and what is written stays", asyn
   await n.ok(n.vps("restart", "web"));
   expect(await n.ok(n.vps("exec", "web", "--", "cat", "/tmp/own", "/data/g"))).toBe("mine\nback\n");
   expect((await n.vps("volume", "detach", "shared", "web")).err).toContain("until its next start");
+  // Without the volume it is another container, and with other limits it is the same.
+  const before = (await d.docker("inspect", "-f", "{{.Id}}", await containerOf("web"))).out;
+  await n.ok(n.vps("restart", "web"));
+  const during = (await d.docker("inspect", "-f", "{{.Id}}", await containerOf("web"))).out;
+  expect(during).not.toBe(before);
   await n.ok(n.vps("scale", "web", "--ram", "192M", "--restart"));
+  expect((await d.docker("inspect", "-f", "{{.Id}}", await containerOf("web"))).out).toBe(during);
   expect((await inspect("web")).HostConfig.Memory).toBe(192 * 2 ** 20);
   expect(await n.ok(n.vps("exec", "web", "--", "sh", "-c", "cat /tmp/own; ls /data"))).toBe("mine\n");
+  // As an agent leaves it that was killed while it made one anew: what was written is there all the same.
+  await d.docker("rm", "-f", await containerOf("web"));
+  await n.until(
+    async () => (await n.machine("web")).state,
+    (state) => state === "stopped",
+  );
+  await n.ok(n.vps("start", "web"));
+  expect(await n.ok(n.vps("exec", "web", "--", "cat", "/tmp/own"))).toBe("mine\n");
 }, 120_000);
 
 it("pause, resume and stop; a killed agent finds it again, with all that it prints", async () => {
