@@ -148,7 +148,7 @@ it("volumes and folders are the same as a VM's, and what is written stays", asyn
   await d.docker("rm", "-f", await containerOf("web"));
   await n.until(
     async () => (await n.machine("web")).state,
-    (state) => state === "stopped",
+    (state) => state === "failed",
   );
   await n.ok(n.vps("start", "web"));
   expect(await n.ok(n.vps("exec", "web", "--", "cat", "/tmp/own"))).toBe("mine\n");

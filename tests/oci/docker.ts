@@ -12,6 +12,12 @@ export async function startDocker({ dir = mkdtempSync(`${tmpdir()}/hl-docker-`),
   const socket = `unix://${dir}/docker.sock`;
   const folders = ["--data-root", `${dir}/data`, "--exec-root", `${dir}/exec`, "-p", `${dir}/pid`, "-H", socket];
   const way = enter === undefined ? [] : ["nsenter", `--mount=/proc/${enter}/ns/mnt`, "--"];
+  if (enter !== undefined) {
+    // Control groups that other tests have carried elsewhere: the daemon would take the first that it sees for its own.
+    const mounts = readFileSync(`/proc/${enter}/mountinfo`, "utf8").split("\n");
+    const strays = mounts.flatMap((line) => /^\S+ \S+ \S+ \S+ (\/run\/hl-cgroups-[^/ ]+) /.exec(line)?.[1] ?? []);
+    for (const at of new Set(strays)) await Bun.$`${way} umount -R -l ${at}`.quiet().nothrow();
+  }
   const daemon = Bun.spawn([...way, "dockerd", ...folders, "--bridge=none", "--iptables=false"], {
     stdout: "ignore",
     stderr: Bun.file(`${dir}/log`),
