@@ -22,7 +22,7 @@ const Record = z.object({
 type Record = z.infer<typeof Record>;
 /** Who has it: a machine, or "import". */
 type Loans = Map<string, { readonly: boolean }>;
-type Entry = { record: Record; loans: Loans; dirty: boolean; running: Promise<void> | undefined };
+type Entry = { record: Record; loans: Loans; dirty: boolean; running: Promise<void> | undefined; replaying?: Promise<void> | undefined };
 export type Volumes = ReturnType<typeof openVolumes>;
 type Deps = {
   recordsDir: string;
@@ -202,7 +202,8 @@ export function openVolumes(deps: Deps) {
       entry.loans.set(machine, { readonly });
       const path = storage.diskPath(id);
       try {
-        if (readonly && entry.loans.size === 1) await replayJournal(path);
+        // Readers that come together wait for the one that puts it in order.
+        if (readonly) await (entry.replaying ??= replayJournal(path).finally(() => (entry.replaying = undefined)));
         return lend(path, machine, uid, readonly);
       } catch (thrown) {
         this.takeBack(id, machine);
