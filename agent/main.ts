@@ -3,9 +3,10 @@ import { createHash } from "node:crypto";
 import { mkdirSync, rmSync } from "node:fs";
 import { z } from "zod";
 import { HyperlaneError } from "#contract/errors.ts";
+import type { Device } from "#contract/resources/device.ts";
 import type { NodeStatus } from "#contract/resources/other.ts";
 import { openContainers } from "#agent/containers/containers.ts";
-import { openDevices, type Devices } from "#agent/host/devices.ts";
+import { openDevices } from "#agent/host/devices.ts";
 import { openFolders } from "#agent/host/folders.ts";
 import { readJson } from "#agent/host/files.ts";
 import { hostSize, type Accelerator } from "#agent/host/probe.ts";
@@ -79,6 +80,8 @@ export async function runAgent(
   await lanes.recover();
   const upstream = config.dnsServer === null ? hostServers : () => [config.dnsServer!];
   const resolver = await startResolver([gateway4(network.network), gateway6(network.network)], lanes.names, upstream);
+  // Sysfs is not read anew whenever somebody hears of this node.
+  let there = devices.list();
   const status = statusOf(
     version,
     config,
@@ -88,7 +91,7 @@ export async function runAgent(
     images,
     templates,
     spares,
-    devices,
+    () => there,
   );
   const { node, tls } = config;
   const doors = { node, tls, lanes, volumes, images, templates, spares, status, logsDir: paths.logsDir, workDir: `${dir}/work`, log };
@@ -98,6 +101,7 @@ export async function runAgent(
     templates.prune(images.list().map((i) => i.rootfs));
     spares.wake();
     void containers.look();
+    there = devices.list();
   }, HOUSEKEEPING_MS);
   log(`The agent of ${config.node} listens on ${config.address}.`);
   return {
@@ -201,7 +205,7 @@ function statusOf(
   images: Images,
   templates: Templates,
   spares: Spares,
-  devices: Devices,
+  devices: () => Device[],
 ): () => NodeStatus {
   const size = hostSize();
   const boot = bootId();
@@ -218,7 +222,7 @@ function statusOf(
     images: images.list(),
     folders,
     templates: templates.list().map((t) => ({ ...t, spares: spares.count(t.key) })),
-    devices: devices.list(),
+    devices: devices(),
   });
 }
 

@@ -231,6 +231,7 @@ async function processes(deps: Deps, id: string) {
 
 async function stats(deps: Deps, id: string) {
   const channel = channelOf(deps, id);
+  const lane = deps.lanes.get(id)!;
   const out = await channel.ask(F.STATS, Buffer.alloc(0), 5_000);
   const value = (i: number): number => Number(out.readBigUInt64LE(i * 8));
   const mib = (i: number): number => Math.round(value(i) / 2 ** 20);
@@ -241,7 +242,7 @@ async function stats(deps: Deps, id: string) {
     load1: value(3) / 65536,
     diskMib: mib(4),
     diskFreeMib: mib(5),
-    ...deps.lanes.get(id)!.counted(),
-    ...(await deps.lanes.get(id)!.usage()),
+    ...lane.counted(),
+    ...(await lane.usage()),
   };
 }

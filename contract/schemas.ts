@@ -10,7 +10,7 @@ import { Membership, Network, NetworkCreate } from "./resources/network.ts";
 import { Mount, Volume, VolumeCreate, VolumeUpdate } from "./resources/volume.ts";
 import { MACHINE_STATES, type MachineState } from "./resources/states.ts";
 import { signalNumber } from "./resources/workload.ts";
-import { parsePlatform } from "./oci/manifest.ts";
+import { DEFAULT_PLATFORM, parsePlatform } from "./oci/manifest.ts";
 import type { OperationName } from "./operations.ts";
 
 const count = (max: number, fallback: number) =>
@@ -22,7 +22,7 @@ const flag = z
 const platform = z
   .string()
   .refine((text) => parsePlatform(text) !== undefined, 'must be a platform like "linux/amd64"')
-  .default("linux/amd64");
+  .default(DEFAULT_PLATFORM);
 /** A JSON array of words, in a query. */
 const jsonWords = (least: number) =>
   z.string().transform((text, ctx) => {

@@ -5,7 +5,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { createConnection, type Socket } from "node:net";
-import { createFrameReader, decodeExit, encodeExec, encodeFrame, encodeSync, encodeU32, exitCode, F } from "#contract/wire/frames.ts";
+import { createCollector, createFrameReader, encodeExec, encodeFrame, encodeSync, exitCode, F } from "#contract/wire/frames.ts";
 import { TimeoutError, type ExecResult } from "./runtime.ts";
 
 /** port: of a vsock, where the socket is a VMM's; both Firecracker and Cloud Hypervisor take "CONNECT PORT" and answer "OK N". */
@@ -21,25 +21,19 @@ export async function execIn(door: GuestDoor, argv: readonly string[], timeoutMs
   const socket = await dial(door, Math.min(HANDSHAKE_MS, timeoutMs));
   const { promise, resolve, reject } = Promise.withResolvers<ExecResult>();
   const timer = setTimeout(() => reject(late("Not ended")), Math.max(0, deadline - Date.now()));
-  const said = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
   const nonce = randomBytes(8);
   const reader = createFrameReader(nonce);
   const send = (type: number, payload: Uint8Array): void => void socket.write(encodeFrame({ stream: 1, type, payload }));
+  const collect = createCollector(send);
   socket.on("error", reject).on("close", () => reject(new Error("The channel to the machine was lost.")));
   socket.on("data", (bytes: Buffer) => {
     for (const { stream, type, payload } of reader.push(bytes)) {
       if (stream === 0 && type === F.READY)
         send(F.EXEC, encodeExec({ argv: [...argv], env: [], workdir: "/", user: "", tty: false, stdin: false, rows: 24, cols: 80 }));
       if (stream !== 1) continue;
-      if (type === F.STDOUT || type === F.STDERR) {
-        said[type === F.STDOUT ? "stdout" : "stderr"].push(Buffer.from(payload));
-        send(F.CREDIT, encodeU32(payload.length));
-      }
-      if (type !== F.EXIT) continue;
-      const exit = decodeExit(payload);
-      if (exit.kind === "errno") reject(new Error(`${argv[0]}: ${exit.text}`));
-      else
-        resolve({ exitCode: exitCode(exit), stdout: Buffer.concat(said.stdout).toString(), stderr: Buffer.concat(said.stderr).toString() });
+      const all = collect(type, payload);
+      if (all?.exit.kind === "errno") reject(new Error(`${argv[0]}: ${all.exit.text}`));
+      else if (all) resolve({ exitCode: exitCode(all.exit), stdout: all.stdout, stderr: all.stderr });
     }
   });
   socket.write(encodeSync(nonce));

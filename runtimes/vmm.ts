@@ -2,6 +2,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, existsSync, openSync, readFileSync, rmSync } from "node:fs";
 import { createConnection } from "node:net";
+import { constants } from "node:os";
 
 const SOCKET_MS = 10_000;
 const LOOK_MS = 5;
@@ -25,7 +26,7 @@ export async function startVmm(argv: readonly string[], { socket, log, cwd }: { 
   let ended = false;
   const exited = new Promise<number>((done, fail) => {
     child.on("error", (e) => ((ended = true), fail(new Error(`Cannot start ${argv[0]}: ${e.message}`))));
-    child.on("exit", (code, signal) => ((ended = true), done(code ?? 128 + (SIGNALS[signal ?? ""] ?? 9))));
+    child.on("exit", (code, signal) => ((ended = true), done(code ?? 128 + constants.signals[signal ?? "SIGKILL"])));
   });
   exited.catch(() => {});
   const vmm: Vmm = {
@@ -45,8 +46,6 @@ export async function startVmm(argv: readonly string[], { socket, log, cwd }: { 
   }
   return vmm;
 }
-
-const SIGNALS: Record<string, number> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGABRT: 6, SIGKILL: 9, SIGSEGV: 11, SIGTERM: 15 };
 
 function answers(socket: string): Promise<boolean> {
   return new Promise((done) => {

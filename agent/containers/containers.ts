@@ -2,17 +2,12 @@
 import { existsSync, mkdirSync, readdirSync, readlinkSync, rmSync, symlinkSync } from "node:fs";
 import { identify, isAlive } from "#agent/host/process.ts";
 import { run } from "#agent/host/run.ts";
-import { needsReplay } from "#agent/storage/lend.ts";
+import { asUser, checkFileSystem, needsReplay } from "#agent/storage/lend.ts";
 import { createDocker } from "#runtimes/docker/driver.ts";
 import { openEngine } from "#runtimes/docker/engine.ts";
 import { openEngineImages } from "./images.ts";
 
 export type Containers = ReturnType<typeof openContainers>;
-
-/** Where init of a container looks for its host. */
-export function socketOf(runDir: string): string {
-  return `${runDir}/guest.sock`;
-}
 
 /** init: guest/container.c, as a program. disksDir: for links to the disks that containers have. */
 export function openContainers({ node, socket, init, disksDir, log }: Deps) {
@@ -33,10 +28,15 @@ export function openContainers({ node, socket, init, disksDir, log }: Deps) {
     /** It may come and go, and so may what it has. */
     async look(): Promise<void> {
       const before = answers;
-      const version = existsSync(socket) ? await images.refresh().then(driver.version, () => null) : null;
-      answers = version !== null;
-      if (answers !== before)
-        log(answers ? `Containers run in Docker ${version} at ${socket}.` : `Docker at ${socket} does not answer any more.`);
+      answers =
+        existsSync(socket) &&
+        (await images.refresh().then(
+          () => true,
+          () => false,
+        ));
+      if (answers === before) return;
+      if (!answers) return log(`Docker at ${socket} does not answer any more.`);
+      log(`Containers run in Docker ${await driver.version().catch(() => "of an unknown version")} at ${socket}.`);
     },
     /** A link that the engine mounts as a disk, whatever device is behind it this time. */
     async lendDisk(id: string, place: number, file: string, readonly: boolean, uid: number): Promise<string> {
@@ -63,14 +63,9 @@ export function openContainers({ node, socket, init, disksDir, log }: Deps) {
 
 type Deps = { node: string; socket: string; init: string; disksDir: string; log(line: string): void };
 
-/** A volume that was not unmounted, or was made larger, is put in order by somebody without rights before our kernel reads it. */
+/** A volume that was not unmounted, or was made larger, is put in order by its user before our kernel reads it. */
 async function fitFileSystem(file: string, uid: number): Promise<void> {
-  const nobody = ["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups", "--no-new-privs", "--bounding-set=-all", "--"];
-  // e2fsck(8): 1 says that there was something to mend, and that it was.
-  if (needsReplay(file))
-    await run([...nobody, "e2fsck", "-p", file], { timeoutMs: 600_000 }).catch((thrown: Error) => {
-      if (!/ exit code 1$/.test(thrown.message)) throw thrown;
-    });
+  if (needsReplay(file)) await checkFileSystem(file, uid);
   // Forced, or it would ask for a full check, which leaves a lost+found behind.
-  await run([...nobody, "resize2fs", "-f", file], { timeoutMs: 600_000 });
+  await asUser(uid, "resize2fs", "-f", file);
 }

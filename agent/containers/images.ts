@@ -1,13 +1,13 @@
 /** Images as a Docker engine has them, each under one name of ours; somebody else may remove them behind our back. */
 import { HyperlaneError } from "#contract/errors.ts";
+import { chainIdOf, rootfsFor } from "#contract/wire/agent.ts";
 import type { ImageKind } from "#agent/images/store.ts";
 import { archiveOf } from "#runtimes/docker/archive.ts";
 import { query } from "#runtimes/docker/command.ts";
 import { documents, type Engine } from "#runtimes/docker/engine.ts";
 
 const REPOSITORY = "hyperlane/image";
-const PREFIX = "docker-";
-const nameOf = (rootfs: string): string => `${REPOSITORY}:${rootfs.slice(PREFIX.length)}`;
+const nameOf = (rootfs: string): string => `${REPOSITORY}:${chainIdOf(rootfs)}`;
 
 type Listed = { RepoTags: string[] | null; Size: number };
 
@@ -17,7 +17,7 @@ export function openEngineImages(engine: Engine): ImageKind & { refresh(): Promi
   async function refresh(): Promise<void> {
     const filters = JSON.stringify({ reference: [REPOSITORY] });
     const listed = await engine.call<Listed[]>("GET", `/images/json${query({ filters })}`);
-    there = new Map(listed.flatMap((i) => (i.RepoTags ?? []).map((tag) => [`${PREFIX}${tag.split(":")[1]}`, i.Size])));
+    there = new Map(listed.flatMap((i) => (i.RepoTags ?? []).map((tag) => [rootfsFor(tag.split(":")[1]!, "docker"), i.Size])));
   }
 
   return {

@@ -1,9 +1,8 @@
 /** Starting a container: the image is with the engine, the volumes are disks of this host, and the network is a cable of ours. */
-import type { Desired } from "#contract/wire/agent.ts";
 import { lendMounts } from "#agent/machine/mounts.ts";
 import { logSizes, prepareLogs } from "#agent/machine/logs.ts";
-import { createSteps, type Start } from "#agent/machine/start.ts";
-import { addressesOf, gateway4, gateway6, type NodeNetwork } from "#agent/network/plan.ts";
+import { beginStart, createSteps, type Start } from "#agent/machine/start.ts";
+import { gateway4, gateway6 } from "#agent/network/plan.ts";
 import { ZONE } from "#agent/network/dns.ts";
 import type { Mount } from "#runtimes/docker/command.ts";
 import type { ContainerJob } from "#runtimes/docker/driver.ts";
@@ -11,10 +10,9 @@ import type { Containers } from "./containers.ts";
 
 export async function startContainer(s: Start, signal: AbortSignal): Promise<void> {
   const { record, deps } = s;
-  const { id, epoch, rootfs } = record.desired;
+  const { id, rootfs } = record.desired;
   const { containers } = deps;
-  const fresh = { process: null, uid: null, stopping: null, origin: null, template: null };
-  s.set("preparing", { ...fresh, epoch, exit: null, exitCode: null, reason: null, steps: [] });
+  beginStart(s);
   await using undo = new AsyncDisposableStack();
   undo.defer(s.endProcess);
   const step = createSteps(s);
@@ -53,24 +51,16 @@ async function lend({ record, mounts, uid }: Start, containers: Containers, sign
   ];
 }
 
-function jobOf({ record, deps, runDir }: Start, { init }: Containers, image: string, mounts: Mount[]): ContainerJob {
+function jobOf({ record, deps, runDir, addresses }: Start, { init }: Containers, image: string, mounts: Mount[]): ContainerJob {
   const { id, name, spec } = record.desired;
   const { network } = deps.network;
+  const { address4, address6 } = addresses();
+  const hostname = spec.hostname ?? name;
   return {
     ...{ id, name, cpu: spec.cpu, memoryMib: spec.memoryMib, image, mounts, init, runDir: runDir() },
-    hostname: spec.hostname ?? name,
+    ...{ hostname, extraHosts: [`${hostname}:${address4}`, `${hostname}:${address6}`] },
+    ...{ dns: [gateway4(network), gateway6(network)], dnsSearch: [ZONE] },
     readOnlyRoot: spec.readOnly,
-    ...namesFor(record.desired, network),
     workloadLog: prepareLogs(deps.logsDir, id, 0).workloadLog,
-  };
-}
-
-function namesFor(desired: Desired, network: NodeNetwork): Pick<ContainerJob, "dns" | "dnsSearch" | "extraHosts"> {
-  const { address4, address6 } = addressesOf(network, desired);
-  const hostname = desired.spec.hostname ?? desired.name;
-  return {
-    dns: [gateway4(network), gateway6(network)],
-    dnsSearch: [ZONE],
-    extraHosts: [`${hostname}:${address4}`, `${hostname}:${address6}`],
   };
 }

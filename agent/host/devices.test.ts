@@ -1,6 +1,6 @@
 /** On a sysfs made for the test, in which writing does what the kernel does. */
 import { afterAll, beforeEach, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readlinkSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname } from "node:path";
 import { openDevices, type Taken } from "./devices.ts";
@@ -51,7 +51,7 @@ function write(path: string, text: string): void {
   if (path.endsWith("/driver/unbind")) return unlinkSync(dirname(path));
   if (!path.endsWith("drivers_probe")) return writeFileSync(path, text);
   const at = `${root}/bus/pci/devices/${text}`;
-  const override = require("node:fs").readFileSync(`${at}/driver_override`, "utf8").trim() as string;
+  const override = readFileSync(`${at}/driver_override`, "utf8").trim();
   const driver = override && override !== "(null)" ? override : OWN[text]!;
   if (!broken.has(`${driver} ${text}`)) symlinkSync(`${root}/bus/pci/drivers/${driver}`, `${at}/driver`);
 }

@@ -33,17 +33,21 @@ export function openDevices({ root = "/sys", write = writeFileSync }: Doors = {}
   const isBridge = (address: string): boolean => hex(address, "class").startsWith(BRIDGE);
   const addresses = (): string[] => (existsSync(`${bus}/devices`) ? readdirSync(`${bus}/devices`).sort() : []);
 
-  /** The others of its group that are no bridges, which go where it goes. */
-  function mates(address: string): string[] {
+  /** All but bridges, each with its group. */
+  const grouped = (): { address: string; group: number | null }[] =>
+    addresses().flatMap((address) => (isBridge(address) ? [] : [{ address, group: groupOf(address) }]));
+
+  /** The others of its group, which go where it goes. */
+  function mates(address: string, all = grouped()): string[] {
     const group = groupOf(address);
-    return group === null ? [] : addresses().filter((a) => a !== address && groupOf(a) === group && !isBridge(a));
+    return group === null ? [] : all.flatMap((d) => (d.address !== address && d.group === group ? [d.address] : []));
   }
 
-  function unavailable(address: string): string | null {
-    if (groupOf(address) === null) return "this host has no IOMMU, or it is off (intel_iommu=on or amd_iommu=on, and in the firmware)";
-    const strangers = mates(address).filter((a) => slotOf(a) !== slotOf(address));
-    if (strangers.length) return `its IOMMU group ${groupOf(address)} is shared with ${strangers.join(", ")}`;
-    return null;
+  function unavailable(address: string, all = grouped()): string | null {
+    const group = groupOf(address);
+    if (group === null) return "this host has no IOMMU, or it is off (intel_iommu=on or amd_iommu=on, and in the firmware)";
+    const strangers = mates(address, all).filter((a) => slotOf(a) !== slotOf(address));
+    return strangers.length ? `its IOMMU group ${group} is shared with ${strangers.join(", ")}` : null;
   }
 
   /** Whatever of it has a driver that is not vfio-pci gets that; what was done is told before it is done. */
@@ -75,17 +79,15 @@ export function openDevices({ root = "/sys", write = writeFileSync }: Doors = {}
   }
 
   return {
-    list: (): Device[] =>
-      addresses()
-        .filter((a) => !isBridge(a))
-        .map((address) => ({
-          address,
-          kind: KINDS[hex(address, "class").slice(0, 2)] ?? "other",
-          ...{ class: hex(address, "class"), vendor: hex(address, "vendor"), device: hex(address, "device") },
-          driver: driverOf(address),
-          group: groupOf(address),
-          unavailable: unavailable(address),
-        })),
+    list(): Device[] {
+      const all = grouped();
+      return all.map(({ address, group }) => {
+        const type = hex(address, "class");
+        const kind = KINDS[type.slice(0, 2)] ?? "other";
+        const ids = { class: type, vendor: hex(address, "vendor"), device: hex(address, "device") };
+        return { address, kind, ...ids, driver: driverOf(address), group, unavailable: unavailable(address, all) };
+      });
+    },
     /**
      * For a machine: all functions of their cards. Nothing is taken where one cannot be. note: what was done so far, to be kept
      * before more is. The groups whose files (/dev/vfio/GROUP) the VMM opens.

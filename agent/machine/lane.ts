@@ -9,7 +9,7 @@ import type { Observed } from "#contract/resources/machine.ts";
 import { isForContainers, type Desired, type Identity } from "#contract/wire/agent.ts";
 import { encodeContainerConfig } from "#contract/wire/config.ts";
 import { encodeStop, F } from "#contract/wire/frames.ts";
-import { socketOf, type Containers } from "#agent/containers/containers.ts";
+import type { Containers } from "#agent/containers/containers.ts";
 import { startContainer } from "#agent/containers/start.ts";
 import { guestConfig, guestWorkload } from "#agent/guest/identity.ts";
 import { openGuest, type GuestLink } from "#agent/guest/link.ts";
@@ -262,15 +262,18 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       if (what === "reset" && comingUp && record.template !== null) deps.templates.spoil(record.template, "its machine crashed");
       if (what === "off" || what === "gone" || what === "paused") wake();
     });
-    guest = openGuest(container ? { path: socketOf(runDir()), serve: true } : { path: guestSocket(runDir()), serve: false }, {
-      config: () =>
-        identity && (container ? encodeContainerConfig() : guestConfig(record, identity, deps.network.network, mountTexts(record))),
-      workload: () => guestWorkload(record.desired),
-      networked: deps.refreshNetwork,
-      onUp: () => starting?.up(),
-      onRefused: (error) => starting?.refused(error),
-      log: (line) => deps.log(`${record.desired.name}: ${line}`),
-    });
+    guest = openGuest(
+      { path: guestSocket(runDir()), serve: container !== null },
+      {
+        config: () =>
+          identity && (container ? encodeContainerConfig() : guestConfig(record, identity, deps.network.network, mountTexts(record))),
+        workload: () => guestWorkload(record.desired),
+        networked: deps.refreshNetwork,
+        onUp: () => starting?.up(),
+        onRefused: (error) => starting?.refused(error),
+        log: (line) => deps.log(`${record.desired.name}: ${line}`),
+      },
+    );
   }
 
   function becomeReady(signal: AbortSignal): Promise<"up" | "ended"> {
@@ -384,7 +387,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     id,
     record,
     ...{ apply, wake, observed, addresses, frozen, detach, awake: sleep.awake, enter: sleep.enter },
-    /** What the node counts of it. */
+    /** What its runtime counts of it, and what the node does. */
     usage: () => vm?.usage() ?? Promise.resolve(null),
     counted: () => ({ cpuMs: record.process ? cpuMs(record.process) : 0, ...deps.network.traffic(id) }),
     /** Its writable layer as an image layer. */

@@ -47,19 +47,20 @@ export function openLanes(deps: Omit<LaneDeps, "changed" | "refreshNetwork" | "r
     const { records, unreadable } = loadRecords(deps.recordsDir);
     for (const record of records) lanes.set(record.desired.id, createLane(all, record, record.desired));
     for (const id of unreadable) deps.log(`The record of ${id} cannot be read; its disk is kept.`);
+    const running = await there();
     const strays = new Set(
-      [...(await there()).map((p) => p.id), ...listCgroups(`${deps.node}.`), ...deps.network.attached()].filter((id) => !lanes.has(id)),
+      [...running.map((p) => p.id), ...listCgroups(`${deps.node}.`), ...deps.network.attached()].filter((id) => !lanes.has(id)),
     );
-    for (const id of strays) await sweep(id);
+    for (const id of strays) await sweep(id, running);
     await deps.folders.sweep((id) => (lanes.get(id)?.record.folders.length ?? 0) > 0);
     await refreshNetwork();
     for (const lane of lanes.values()) lane.wake();
   }
 
   /** Ends and removes whatever carries this id, but never a disk. */
-  async function sweep(id: string): Promise<void> {
+  async function sweep(id: string, running: Awaited<ReturnType<typeof there>>): Promise<void> {
     deps.log(`Removing what is left of ${id}, which nobody asked for.`);
-    for (const p of await there()) if (p.id === id && p.process) kill(p.process, "SIGKILL");
+    for (const p of running) if (p.id === id && p.process) kill(p.process, "SIGKILL");
     for (const pid of cgroupPids(`${deps.node}.${id}`)) {
       const process = identify(pid);
       if (process) kill(process, "SIGKILL");

@@ -47,9 +47,8 @@ const STEPS: readonly Step[] = ["image", "disk", "network", "start", "ready"];
 
 export async function startMachine(s: Start, signal: AbortSignal): Promise<void> {
   const { record, deps } = s;
-  const { id, epoch } = record.desired;
-  const fresh = { process: null, uid: null, stopping: null, origin: null, template: null };
-  s.set("preparing", { ...fresh, epoch, exit: null, exitCode: null, reason: null, steps: [] });
+  const { id } = record.desired;
+  beginStart(s);
   forgetSleep(deps.recordsDir, id);
   const newDisk = !deps.storage.has(id);
   const shape = shapeOf(record);
@@ -57,6 +56,12 @@ export async function startMachine(s: Start, signal: AbortSignal): Promise<void>
   using _started = demandFor(s, shape);
   await inTurn(deps.starts, () => tryWays(s, template, newDisk, signal), signal);
   if (shape) deps.templates.wish(shape);
+}
+
+/** What is remembered of the start before is forgotten. */
+export function beginStart({ record, set }: Start): void {
+  const fresh = { process: null, uid: null, stopping: null, origin: null, template: null };
+  set("preparing", { ...fresh, epoch: record.desired.epoch, exit: null, exitCode: null, reason: null, steps: [] });
 }
 
 /** From a spare, from the template, and else it boots. */

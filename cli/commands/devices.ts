@@ -1,3 +1,4 @@
+import { DEVICE_KINDS, refOf } from "#contract/resources/device.ts";
 import { JSON_FLAG, type Command } from "#cli/command.ts";
 
 export const deviceList: Command = {
@@ -11,13 +12,12 @@ export const deviceList: Command = {
     const { items } = await client().listDevices();
     const shown = flags.all ? items : items.filter((d) => d.kind !== "other");
     out.data(shown);
-    const order = ["gpu", "accelerator", "network", "storage", "other"];
     out.table(
       ["DEVICE", "KIND", "ID", "NODE", "GROUP", "DRIVER", "MACHINE", "CAN BE HAD"],
       shown
-        .sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind))
+        .sort((a, b) => DEVICE_KINDS.indexOf(a.kind) - DEVICE_KINDS.indexOf(b.kind))
         .map((d) => [
-          `pci:${d.address}`,
+          refOf(d.address),
           d.kind,
           `${d.vendor}:${d.device}`,
           d.node,

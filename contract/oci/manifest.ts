@@ -98,6 +98,9 @@ export function choosePlatform(
   return fits.find((m) => m.platform?.variant === wanted.variant) ?? fits[0];
 }
 
+/** What is taken of an index where none is named. */
+export const DEFAULT_PLATFORM = "linux/amd64";
+
 /** "linux/amd64" or "linux/arm64/v8". */
 export function parsePlatform(text: string): { os: string; architecture: string; variant?: string } | undefined {
   const match = /^([a-z0-9]+)\/([a-z0-9_]+)(?:\/([a-z0-9]+))?$/.exec(text);

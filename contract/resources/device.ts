@@ -10,8 +10,9 @@ export const DeviceRef = z
   .transform((text) => text.toLowerCase().replace(/^pci:/, ""))
   .transform((text) => (/^[0-9a-f]{2}:/.test(text) ? `0000:${text}` : text))
   .pipe(PciAddress)
-  .transform((address) => `pci:${address}`);
+  .transform((address) => refOf(address));
 
+/** In the order in which they are asked for. */
 export const DEVICE_KINDS = ["gpu", "accelerator", "network", "storage", "other"] as const;
 
 /**
@@ -33,6 +34,10 @@ export type Device = z.infer<typeof Device>;
 /** machine: the name of the one that has it. */
 export const NodeDevice = Device.extend({ node: z.string(), machine: z.string().nullable() });
 export type NodeDevice = z.infer<typeof NodeDevice>;
+
+export function refOf(address: string): string {
+  return `pci:${address}`;
+}
 
 export function addressOf(ref: string): string {
   return ref.replace(/^pci:/, "");

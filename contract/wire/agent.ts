@@ -52,6 +52,11 @@ export function isForContainers(rootfs: string): boolean {
   return rootfs.startsWith(FOR_CONTAINERS);
 }
 
+/** Of either. */
+export function chainIdOf(rootfs: string): string {
+  return isForContainers(rootfs) ? rootfs.slice(FOR_CONTAINERS.length) : rootfs;
+}
+
 /** The one that a machine of this runtime needs. */
 export function rootfsFor(chainId: string, runtime: string | null): string {
   return capabilitiesOf(runtime).kind === "container" ? `${FOR_CONTAINERS}${chainId}` : chainId;

@@ -152,3 +152,19 @@ export function exitCode(exit: Exit): number {
 export function encodeMessage(type: number, payload: Uint8Array): Buffer {
   return Buffer.concat([Buffer.from([type]), payload]);
 }
+
+/** All that a command printed, and how it ended. */
+export type Collected = { exit: Exit; stdout: string; stderr: string };
+
+/** For those who want a command's output in one piece: takes its messages, lets it go on through `send`, and returns all at its end. */
+export function createCollector(send: (type: number, payload: Buffer) => void): (type: number, payload: Buffer) => Collected | undefined {
+  const said = { [F.STDOUT]: [] as Buffer[], [F.STDERR]: [] as Buffer[] };
+  const text = (of: Buffer[]): string => Buffer.concat(of).toString();
+  return (type, payload) => {
+    if (type === F.STDOUT || type === F.STDERR) {
+      said[type].push(Buffer.from(payload));
+      send(F.CREDIT, encodeU32(payload.length));
+    }
+    return type === F.EXIT ? { exit: decodeExit(payload), stdout: text(said[F.STDOUT]), stderr: text(said[F.STDERR]) } : undefined;
+  };
+}

@@ -14,6 +14,7 @@ import { machineHandlers } from "./machines.ts";
 import { templateHandlers } from "./templates.ts";
 import { networkHandlers } from "./networks.ts";
 import { resourceHandlers } from "./resources.ts";
+import { check, parseBody } from "./request.ts";
 import { match, type Route } from "./route.ts";
 import { snapshotHandlers } from "./snapshots.ts";
 import { volumeHandlers } from "./volumes.ts";
@@ -27,6 +28,7 @@ export const HANDLERS: Handlers = {
   ...snapshotHandlers,
   ...resourceHandlers,
 };
+type Checks = { query?: z.ZodType; body?: z.ZodType };
 type AnyHandler = (deps: Deps, request: { params: Record<string, string>; query: unknown; body: unknown; token: StoredToken }) => unknown;
 
 /** secret: the bearer token, if one was sent. search: of the URL, with its question mark. */
@@ -54,7 +56,7 @@ export function admit(
   const enter = (token: StoredToken | undefined): Admitted => ({
     ...route,
     token: permit(token, operation),
-    query: check(SCHEMAS[route.name], "query", Object.fromEntries(new URLSearchParams(search))),
+    query: check((SCHEMAS[route.name] as Checks).query, "query", Object.fromEntries(new URLSearchParams(search))),
   });
   if (operation.permission === "open") return enter(NOBODY);
   if (as) return enter(as);
@@ -70,7 +72,7 @@ export async function call(deps: Deps, incoming: Incoming, log: (line: string) =
     const entering = admit(deps, incoming);
     const admitted = entering instanceof Promise ? await entering : entering;
     if (admitted.operation.live) throw new HyperlaneError("INVALID", "This is a live stream: open it as a WebSocket.");
-    const body = check(SCHEMAS[admitted.name], "body", isMutation(admitted.operation) ? parseBody(incoming.text) : {});
+    const body = check((SCHEMAS[admitted.name] as Checks).body, "body", isMutation(admitted.operation) ? parseBody(incoming.text) : {});
     const handle = () => (HANDLERS[admitted.name as keyof Handlers] as AnyHandler)(deps, { ...admitted, body });
     if (isMutation(admitted.operation))
       return await mutate(deps, incoming, admitted.token, handle as () => Write<unknown> | Promise<Write<unknown>>);
@@ -131,37 +133,4 @@ function permit(token: StoredToken | undefined, operation: Operation): StoredTok
       `The token "${token.name}" has the role ${token.role}, which does not allow this (${operation.permission}).`,
     );
   return token;
-}
-
-function parseBody(text: string): unknown {
-  if (text === "") return {};
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new HyperlaneError("INVALID", `The body is not JSON: ${(cause as Error).message}`, { cause });
-  }
-}
-
-function check(schemas: { query?: z.ZodType; body?: z.ZodType; output: z.ZodType }, part: "query" | "body", value: unknown): unknown {
-  const schema = schemas[part];
-  if (!schema) return {};
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0]!;
-  const unknown = issue.code === "unrecognized_keys" ? issue.keys[0]! : undefined;
-  const field = [...issue.path, ...(unknown === undefined ? [] : [unknown])].join(".");
-  const rule = unknown === undefined ? ruleOf(issue) : "is not a field here";
-  throw new HyperlaneError("INVALID", field ? `${field} ${rule}.` : `The ${part} ${rule}.`, { ...(field && { field }) });
-}
-
-/** What would have been right. Schemas say it themselves where zod's own words would not do. */
-function ruleOf(issue: z.core.$ZodIssue): string {
-  if (issue.code === "invalid_value") return `must be ${issue.values.length === 1 ? "" : "one of "}${issue.values.join(", ")}`;
-  if (issue.code === "invalid_type")
-    return `must be ${/^[aeiou]/.test(issue.expected) ? "an" : "a"} ${issue.expected === "int" ? "whole number" : issue.expected}`;
-  if (issue.code === "too_big" && issue.message.startsWith("Too big")) return `must be at most ${issue.maximum}`;
-  if (issue.code === "too_small" && issue.message.startsWith("Too small")) return `must be at least ${issue.minimum}`;
-  return issue.message.startsWith("Invalid key") && issue.code === "invalid_key"
-    ? (issue.issues[0]?.message ?? issue.message)
-    : issue.message.replace(/^Invalid input: /, "");
 }

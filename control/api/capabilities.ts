@@ -3,20 +3,18 @@ import { HyperlaneError } from "#contract/errors.ts";
 import type { MachineSpec } from "#contract/resources/machine.ts";
 import { CAPABILITIES, capabilitiesOf, DEFAULT_RUNTIME, type Capabilities } from "#runtimes/capabilities.ts";
 
-type Ability = { [K in keyof Capabilities]: Capabilities[K] extends boolean ? K : never }[keyof Capabilities];
-
 /** In the words of "a docker machine cannot ...". */
-const CANNOT: Partial<Record<Ability, string>> = {
+const CANNOT = {
   diskSnapshots: "keep its disk as it is",
   memorySnapshots: "keep its memory",
   ownInit: "run an image's own init",
   gpu: "be given a device of its node",
-  liveMigration: "move to another node while it runs",
-};
+} as const satisfies Partial<Record<keyof Capabilities, string>>;
+type Asked = { name: string; spec: MachineSpec };
 
 /** field: of the request, where one asks for it. */
 export function demandAbility(
-  { name, runtime }: { name: string; runtime: string | null },
+  { name, spec: { runtime } }: Asked,
   ability: keyof typeof CANNOT,
   more: { field?: string; hint?: string } = {},
 ): void {
@@ -29,8 +27,8 @@ export function demandAbility(
 }
 
 /** What a spec asks of its runtime. */
-export function checkAbilities(name: string, spec: MachineSpec, asks: { ownInit: boolean; copy: boolean }): void {
-  const machine = { name, runtime: spec.runtime };
+export function checkAbilities(machine: Asked, asks: { ownInit: boolean; copy: boolean }): void {
+  const { spec } = machine;
   if (asks.ownInit)
     demandAbility(machine, "ownInit", {
       field: "spec.runtime",
@@ -38,12 +36,12 @@ export function checkAbilities(name: string, spec: MachineSpec, asks: { ownInit:
     });
   if (asks.copy) demandAbility(machine, "diskSnapshots", { field: "source" });
   if (spec.devices.length) demandAbility(machine, "gpu", { field: "spec.devices" });
-  if (spec.devices.length && spec.idleS !== null) throw keepsState(name, spec, "spec.idleS");
+  if (spec.devices.length && spec.idleS !== null) throw keepsState(machine, "spec.idleS");
   if (spec.idleS !== null) demandAbility(machine, "memorySnapshots", { field: "spec.idleS" });
 }
 
 /** A device's own state is in no file. */
-export function keepsState(name: string, spec: MachineSpec, field?: string): HyperlaneError {
+export function keepsState({ name, spec }: Asked, field?: string): HyperlaneError {
   return new HyperlaneError("UNSUPPORTED", `"${name}" has ${spec.devices.join(", ")}, whose state cannot be kept with its memory.`, {
     ...(field !== undefined && { field }),
     hint: "Stop it instead, or keep its disk alone.",

@@ -14,7 +14,7 @@ export const imageHandlers: Pick<Handlers, Names> = {
   createImage({ store, newId }, { body, token }) {
     const machine = machineOf(store.state, { machine: body.from });
     demand(machine, "image");
-    demandAbility({ name: machine.name, runtime: machine.spec.runtime }, "diskSnapshots");
+    demandAbility(machine, "diskSnapshots");
     const there = imageNamed(store.state, body.name);
     if (there?.state === "creating")
       throw new HyperlaneError("CONFLICT", `The image "${body.name}" is being made already.`, { field: "name" });

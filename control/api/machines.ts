@@ -2,6 +2,7 @@
 import { HyperlaneError, invariant } from "#contract/errors.ts";
 import { formatMib } from "#contract/size.ts";
 import { parsePublicLine } from "#contract/wire/ssh.ts";
+import { addressOf } from "#contract/resources/device.ts";
 import type { MachineImage } from "#contract/resources/image.ts";
 import { signalNumber, tooLong, workloadOf } from "#contract/resources/workload.ts";
 import type { Exposure, MachineSpec, Power, Source } from "#contract/resources/machine.ts";
@@ -109,8 +110,8 @@ export const machineHandlers: Pick<Handlers, Names> = {
   standbyMachine(deps, request) {
     const machine = machineOf(deps.store.state, request.params);
     demand(machine, "standby");
-    demandAbility({ name: machine.name, runtime: machine.spec.runtime }, "memorySnapshots");
-    if (machine.spec.devices.length) throw keepsState(machine.name, machine.spec);
+    demandAbility(machine, "memorySnapshots");
+    if (machine.spec.devices.length) throw keepsState(machine);
     if (machine.power !== "running")
       throw new HyperlaneError("STATE", `Cannot put "${machine.name}" to standby: it is being ${machine.power}.`);
     if (machine.spec.mounts.some((m) => m.folder !== null))
@@ -240,7 +241,7 @@ export function imageFor(state: Deps["store"]["state"], name: string): MachineIm
 
 function checkWorkload(name: string, spec: MachineSpec, { run }: MachineImage, copy: boolean): void {
   const workload = workloadOf(name, spec, run);
-  checkAbilities(name, spec, { ownInit: workload?.kind === "system", copy });
+  checkAbilities({ name, spec }, { ownInit: workload?.kind === "system", copy });
   if (spec.readOnly && workload?.kind === "system")
     throw new HyperlaneError("INVALID", `The image "${spec.image}" has an init of its own, which must be able to write to its root.`, {
       field: "spec.readOnly",
@@ -284,7 +285,7 @@ function checkRuntime(state: Deps["store"]["state"], runtime: string | null): vo
 /** One that no node could give is refused at once, with the reason; one that another machine has is waited for. */
 function checkDevices(state: Deps["store"]["state"], devices: readonly string[]): void {
   for (const ref of devices) {
-    const there = [...state.node.values()].flatMap((n) => n.status?.devices.filter((d) => `pci:${d.address}` === ref) ?? []);
+    const there = [...state.node.values()].flatMap((n) => n.status?.devices.filter((d) => d.address === addressOf(ref)) ?? []);
     if (there.some((d) => d.unavailable === null)) continue;
     const why = there[0]?.unavailable ?? "no node has it";
     throw new HyperlaneError("UNSUPPORTED", `${ref} cannot be handed to a machine: ${why}.`, {

@@ -1,8 +1,9 @@
 /** The operation table as an OpenAPI 3.1 document, and a page to read it. Schemas come from the same zod objects that check requests. */
-import { z } from "zod";
+import type { z } from "zod";
 import { ERRORS } from "#contract/errors.ts";
 import { isMutation, OPERATION_NAMES, OPERATIONS, type Operation } from "#contract/operations.ts";
 import { SCHEMAS } from "#contract/schemas.ts";
+import { escape, jsonSchema, pageOf, schemaBlock } from "./page.ts";
 
 export function openapiDocument(version: string): object {
   const paths: Record<string, Record<string, unknown>> = {};
@@ -84,31 +85,21 @@ function describe(name: (typeof OPERATION_NAMES)[number]): object {
   };
 }
 
-function jsonSchema(schema: z.ZodType, io: "input" | "output"): object {
-  const { $schema: _, ...rest } = z.toJSONSchema(schema, { io, unrepresentable: "any" });
-  return rest;
-}
-
-/** The browsable page: one document, no script, no outside resource. */
 export function openapiPage(version: string): string {
-  const rows = OPERATION_NAMES.map((name) => {
-    const o: Operation = OPERATIONS[name];
+  const entries = OPERATION_NAMES.map((name) => {
+    const { method, live, path, summary, permission }: Operation = OPERATIONS[name];
     const schema: { query?: z.ZodType; body?: z.ZodType; output: z.ZodType } = SCHEMAS[name];
-    const part = (title: string, s: z.ZodType | undefined, io: "input" | "output") =>
-      s ? `<h4>${title}</h4><pre>${escape(JSON.stringify(jsonSchema(s, io), null, 2))}</pre>` : "";
-    return `<details id="${name}"><summary><b class="${o.method}">${o.live ? "WS" : o.method}</b> <code>${escape(o.path)}</code> <span>${escape(o.summary)}</span></summary><p>Operation <code>${name}</code>, permission <code>${o.permission}</code>.</p>${part("Query", schema.query, "input")}${part("Body", schema.body, "input")}${o.live ? "" : part("Answer", schema.output, "output")}</details>`;
+    const part = (title: string, s: z.ZodType | undefined, io: "input" | "output") => (s ? `<h4>${title}</h4>${schemaBlock(s, io)}` : "");
+    const detail = `<p>Operation <code>${name}</code>, permission <code>${permission}</code>.</p>${part("Query", schema.query, "input")}${part("Body", schema.body, "input")}${live ? "" : part("Answer", schema.output, "output")}`;
+    return { id: name, method, ...(live && { kind: "WS" }), path, summary, detail };
   });
   const errors = Object.entries(ERRORS).map(
     ([code, e]) => `<tr><td><code>${code}</code></td><td>${e.http}</td><td>${e.exit}</td><td>${escape(e.hint)}</td></tr>`,
   );
-  return `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Hyperlane API</title><style>
-:root{color-scheme:light dark;font:15px/1.5 system-ui,sans-serif}body{max-width:60rem;margin:2rem auto;padding:0 1rem}code,pre{font:13px ui-monospace,monospace}
-summary{cursor:pointer;padding:.35rem 0;display:flex;gap:.75rem;align-items:baseline;flex-wrap:wrap}summary b{width:4.2rem;font:600 12px ui-monospace,monospace}summary span{opacity:.7}details{border-bottom:1px solid #8884}
-pre{overflow:auto;background:#8881;padding:.75rem;border-radius:6px;max-height:24rem}.GET{color:#2a8}.POST{color:#37c}.PATCH{color:#a70}.DELETE{color:#c44}table{border-collapse:collapse}td,th{padding:.2rem .75rem .2rem 0;text-align:left}</style>
-<h1>Hyperlane API</h1><p>Version ${escape(version)}. Send <code>Authorization: Bearer TOKEN</code>; the machine-readable form is <code>/v1/openapi.json</code>, with the token. Every mutating call takes an <code>Idempotency-Key</code> header.</p>
-${rows.join("\n")}<h2>Errors</h2><p>A refused call answers <code>{code, message, hint, field?}</code> and changes nothing.</p><table><tr><th>Code</th><th>HTTP</th><th>Exit</th><th>What to do</th></tr>${errors.join("")}</table></html>`;
-}
-
-function escape(text: string): string {
-  return text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
+  return pageOf({
+    title: "Hyperlane API",
+    intro: `Version ${escape(version)}. Send <code>Authorization: Bearer TOKEN</code>; the machine-readable form is <code>/v1/openapi.json</code>, with the token. Every mutating call takes an <code>Idempotency-Key</code> header.`,
+    entries,
+    end: `<h2>Errors</h2><p>A refused call answers <code>{code, message, hint, field?}</code> and changes nothing.</p><table><tr><th>Code</th><th>HTTP</th><th>Exit</th><th>What to do</th></tr>${errors.join("")}</table>`,
+  });
 }

@@ -1,5 +1,6 @@
 /** Operations on nodes, events, tokens, and on the control plane itself. */
 import { HyperlaneError } from "#contract/errors.ts";
+import { refOf } from "#contract/resources/device.ts";
 import { createSecret } from "#control/auth/tokens.ts";
 import { CAPABILITIES, DEFAULT_RUNTIME } from "#runtimes/capabilities.ts";
 import type { State } from "#control/model/state.ts";
@@ -30,12 +31,14 @@ export const resourceHandlers: Pick<Handlers, Names> = {
   whoami: (_, { token: { id, name, role } }) => ({ id, name, role }),
 
   listNodes: ({ store }) => ({ items: [...store.state.node.values()], next: null }),
-  listDevices: ({ store }) => ({
-    items: [...store.state.node.values()].flatMap((node) =>
-      (node.status?.devices ?? []).map((d) => ({ ...d, node: node.name, machine: holderOf(store.state, node.id, d.address) })),
-    ),
-    next: null,
-  }),
+  listDevices({ store }) {
+    const holders = holdersOf(store.state);
+    const held = (node: string, address: string): string | null => holders.get(`${node} ${refOf(address)}`) ?? null;
+    const items = [...store.state.node.values()].flatMap((node) =>
+      (node.status?.devices ?? []).map((d) => ({ ...d, node: node.name, machine: held(node.id, d.address) })),
+    );
+    return { items, next: null };
+  },
   listRuntimes: ({ store }) => ({
     items: Object.entries(CAPABILITIES).map(([name, can]) => ({
       ...{ name, default: name === DEFAULT_RUNTIME, ...can },
@@ -78,8 +81,7 @@ function publicToken(state: State, id: string) {
   return token;
 }
 
-/** The machine that has it, or will when it starts. */
-function holderOf(state: State, node: string, address: string): string | null {
-  for (const m of state.machine.values()) if (m.node === node && m.spec.devices.includes(`pci:${address}`)) return m.name;
-  return null;
+/** By node and device: the name of the machine that has it, or will when it starts. */
+function holdersOf(state: State): Map<string, string> {
+  return new Map([...state.machine.values()].flatMap((m) => m.spec.devices.map((ref) => [`${m.node} ${ref}`, m.name] as const)));
 }

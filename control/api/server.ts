@@ -5,16 +5,12 @@ import { admit, call, refusal, type Incoming, type Outgoing } from "./call.ts";
 import type { Deps, LiveName } from "./handler.ts";
 import { createLive, type Session } from "./live.ts";
 import { openapiPage } from "./openapi.ts";
+import { respondPage } from "./page.ts";
 import { serveRegistry } from "./registry.ts";
+import { bearerOf, readText } from "./request.ts";
 import type { Credentials } from "#oci/session.ts";
 
-const BODY_MAX_BYTES = 1024 * 1024;
 const LAYER_MAX_BYTES = 64 * 1024 * 1024 * 1024;
-const PAGE_HEADERS = {
-  "content-type": "text/html; charset=utf-8",
-  "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",
-  "x-content-type-options": "nosniff",
-};
 
 /** Another system's API, spoken onto ours. undefined: this is none of its paths. */
 export type Dialect = (request: Request, url: URL) => Promise<Response> | undefined;
@@ -29,7 +25,7 @@ export function startServer(
     hostname: options.hostname,
     port: options.port,
     idleTimeout: 120,
-    // Layers come through here as well; everything else is cut off at BODY_MAX_BYTES by ourselves.
+    // Layers come through here as well; everything else is cut off by readText.
     maxRequestBodySize: LAYER_MAX_BYTES,
     ...(options.tls && { tls: options.tls }),
     async fetch(request, server) {
@@ -39,19 +35,16 @@ export function startServer(
         const answer = dialect(request, url);
         if (answer) return await answer;
       }
-      if (request.method === "GET" && (url.pathname === "/" || url.pathname === "/docs"))
-        return new Response(openapiPage(deps.version), { headers: PAGE_HEADERS });
+      if (request.method === "GET" && (url.pathname === "/" || url.pathname === "/docs")) return respondPage(openapiPage(deps.version));
       const head = {
         method: request.method,
         pathname: url.pathname,
         search: url.search,
-        secret: /^Bearer (\S+)$/.exec(request.headers.get("authorization") ?? "")?.[1],
+        secret: bearerOf(request),
         idempotencyKey: request.headers.get("idempotency-key"),
       };
       if (request.headers.has("upgrade")) return await upgrade(deps, request, server, head, log);
-      if (Number(request.headers.get("content-length") ?? 0) > BODY_MAX_BYTES) return respond(refusal(tooLarge(), log));
-      const text = await readText(request);
-      return text === undefined ? respond(refusal(tooLarge(), log)) : respond(await call(deps, { ...head, text }, log));
+      return respond(await call(deps, { ...head, text: await readText(request) }, log));
     },
     websocket: { ...createLive(deps), maxPayloadLength: 256 * 1024, idleTimeout: 0, sendPings: true },
     error: (thrown) => respond(refusal(thrown, log)),
@@ -75,22 +68,6 @@ async function upgrade(
   } catch (thrown) {
     return respond(refusal(thrown, log));
   }
-}
-
-function tooLarge(): HyperlaneError {
-  return new HyperlaneError("TOO_LARGE", `The body is larger than ${BODY_MAX_BYTES / 2 ** 20} MiB.`);
-}
-
-/** undefined: it is too large. */
-async function readText(request: Request): Promise<string | undefined> {
-  const parts: Uint8Array[] = [];
-  let size = 0;
-  for await (const bytes of (request.body ?? []) as AsyncIterable<Uint8Array>) {
-    size += bytes.length;
-    if (size > BODY_MAX_BYTES) return undefined;
-    parts.push(bytes);
-  }
-  return Buffer.concat(parts).toString();
 }
 
 /** Docker's header: base64url of {"username","password"} or {"identitytoken"}. */

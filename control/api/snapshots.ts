@@ -23,8 +23,8 @@ export const snapshotHandlers: Pick<Handlers, Names> = {
   createSnapshot(deps, request) {
     const machine = machineOf(deps.store.state, request.params);
     demand(machine, "snapshot");
-    demandAbility({ name: machine.name, runtime: machine.spec.runtime }, request.body.memory ? "memorySnapshots" : "diskSnapshots");
-    if (request.body.memory && machine.spec.devices.length) throw keepsState(machine.name, machine.spec, "memory");
+    demandAbility(machine, request.body.memory ? "memorySnapshots" : "diskSnapshots");
+    if (request.body.memory && machine.spec.devices.length) throw keepsState(machine, "memory");
     if (request.body.memory) checkMemory(machine);
     return create(deps, machine, request, request.body);
   },

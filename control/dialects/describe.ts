@@ -1,5 +1,5 @@
 /** A dialect's routes, as an OpenAPI document and as a page. Pure. */
-import { z } from "zod";
+import { escape, jsonSchema, pageOf, schemaBlock } from "#control/api/page.ts";
 import type { Route } from "./hyperfleet-routes.ts";
 
 export function documentOf(title: string, version: string, routes: readonly Route[]): object {
@@ -18,34 +18,20 @@ function describe({ name, path, summary, status, query = {}, body }: Route): obj
       ...[...path.matchAll(/\{(\w+)\}/g)].map((m) => ({ name: m[1], in: "path", required: true, schema })),
       ...Object.entries(query).map(([key, description]) => ({ name: key, in: "query", description, schema })),
     ],
-    ...(body && { requestBody: { required: true, content: { "application/json": { schema: jsonSchema(body) } } } }),
+    ...(body && { requestBody: { required: true, content: { "application/json": { schema: jsonSchema(body, "input") } } } }),
     responses: { [status]: { description: "Done." }, default: { description: "Refused or failed: {error, message, hint}." } },
   };
 }
 
-function jsonSchema(schema: z.ZodType): object {
-  const { $schema: _, ...rest } = z.toJSONSchema(schema, { io: "input", unrepresentable: "any" });
-  return rest;
-}
-
-export function pageOf(title: string, version: string, routes: readonly Route[]): string {
-  const rows = routes.map(({ method, path, summary, query, body }) => {
-    const asked = query
-      ? `<p>${Object.entries(query)
-          .map(([k, v]) => `<code>${k}</code>: ${escape(v)}`)
-          .join("<br>")}</p>`
-      : "";
-    const takes = body ? `<pre>${escape(JSON.stringify(jsonSchema(body), null, 2))}</pre>` : "";
-    return `<details><summary><b class="${method}">${method}</b> <code>${escape(path)}</code> <span>${escape(summary)}</span></summary>${asked}${takes}</details>`;
+export function describePage(title: string, version: string, routes: readonly Route[]): string {
+  const entries = routes.map(({ name, method, path, summary, query, body }) => {
+    const asked = Object.entries(query ?? {}).map(([k, v]) => `<code>${k}</code>: ${escape(v)}`);
+    const detail = `${asked.length ? `<p>${asked.join("<br>")}</p>` : ""}${body ? schemaBlock(body, "input") : ""}`;
+    return { id: name, method, path, summary, detail };
   });
-  return `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${escape(title)}</title><style>
-:root{color-scheme:light dark;font:15px/1.5 system-ui,sans-serif}body{max-width:60rem;margin:2rem auto;padding:0 1rem}code,pre{font:13px ui-monospace,monospace}
-summary{cursor:pointer;padding:.35rem 0;display:flex;gap:.75rem;align-items:baseline;flex-wrap:wrap}summary b{width:4.2rem;font:600 12px ui-monospace,monospace}summary span{opacity:.7}details{border-bottom:1px solid #8884}
-pre{overflow:auto;background:#8881;padding:.75rem;border-radius:6px;max-height:24rem}.GET{color:#2a8}.POST{color:#37c}.DELETE{color:#c44}</style>
-<h1>${escape(title)}</h1><p>Version ${escape(version)}. Send <code>Authorization: Bearer TOKEN</code>; each path also answers below <code>/api/v1</code>. The machine-readable form is <code>/swagger/json</code>; <a href="/docs">/docs</a> is Hyperlane's own API, which can do more.</p>
-${rows.join("\n")}</html>`;
-}
-
-function escape(text: string): string {
-  return text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
+  return pageOf({
+    title,
+    intro: `Version ${escape(version)}. Send <code>Authorization: Bearer TOKEN</code>; each path also answers below <code>/api/v1</code>. The machine-readable form is <code>/swagger/json</code>; <a href="/docs">/docs</a> is Hyperlane's own API, which can do more.`,
+    entries,
+  });
 }

@@ -2,6 +2,7 @@
 import { HyperlaneError } from "#contract/errors.ts";
 import type { Machine } from "#contract/resources/machine.ts";
 import { DEFAULT_RUNTIME } from "#runtimes/capabilities.ts";
+import { containerName } from "#runtimes/docker/command.ts";
 import type { Create, Status } from "./hyperfleet-routes.ts";
 
 /** One that was made and never started is pending. */
@@ -29,7 +30,7 @@ export function toTheirs(m: Machine) {
     rootfs_path: null,
     socket_path: null,
     image: m.spec.image,
-    container_id: container && started ? `hyperlane-${m.id}` : null,
+    container_id: container && started ? containerName(m.id) : null,
     pid: m.observed?.pid ?? null,
     guest_ip: m.observed?.address4 ?? null,
     ports: m.exposures.map((e) => ({ host_port: e.hostPort, container_port: e.port, protocol: e.protocol })),

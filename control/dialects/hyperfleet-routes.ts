@@ -21,7 +21,7 @@ const Port = z.strictObject({
 });
 const Volume = z.strictObject({
   host_path: z.string().min(1),
-  container_path: z.string().startsWith("/"),
+  container_path: z.string().startsWith("/", "must be an absolute path"),
   read_only: z.boolean().default(false),
 });
 

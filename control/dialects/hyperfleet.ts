@@ -3,15 +3,18 @@
  * POST and started with another; start, stop and restart answer once it has. No state and no rules of its own.
  */
 import { ERRORS, fromErrorBody, HyperlaneError, toHyperlaneError, type ErrorCode } from "#contract/errors.ts";
+import { DEFAULT_PLATFORM } from "#contract/oci/manifest.ts";
 import type { Machine } from "#contract/resources/machine.ts";
-import { decodeExit, encodeMessage, encodeU32, exitCode, F } from "#contract/wire/frames.ts";
+import { createCollector, encodeMessage, exitCode, F } from "#contract/wire/frames.ts";
 import { call } from "#control/api/call.ts";
 import { machineOf, view, type Deps } from "#control/api/handler.ts";
+import { respondPage } from "#control/api/page.ts";
+import { bearerOf, check, parseBody, readText } from "#control/api/request.ts";
 import type { Dialect } from "#control/api/server.ts";
 import { allows } from "#control/auth/tokens.ts";
 import { fromGrpc } from "#control/agents/connections.ts";
 import { imageNamed, type StoredToken } from "#control/model/state.ts";
-import { documentOf, pageOf } from "./describe.ts";
+import { describePage, documentOf } from "./describe.ts";
 import { statusOf, toCreate, toTheirs } from "./hyperfleet-machine.ts";
 import { ROUTES, type Exec, type Route } from "./hyperfleet-routes.ts";
 
@@ -29,7 +32,6 @@ type Call = {
 type Ask = (method: string, path: string, body?: object) => Promise<unknown>;
 
 const ANYBODY: StoredToken = { id: "anybody", name: "anybody", role: "admin", hash: "", createdAt: 0 };
-const BODY_MAX_BYTES = 1024 * 1024;
 /** What start, stop, restart and delete wait for. */
 const SETTLE_MS = 120_000;
 const SIGKILL = 9;
@@ -37,19 +39,12 @@ const SIGKILL = 9;
 export function hyperfleet(deps: Deps, { open, log }: Options): Dialect {
   return (request, url) => {
     const path = url.pathname.replace(/^\/api\/v1(?=\/machines)/, "");
-    if (request.method === "GET" && path === "/swagger") return Promise.resolve(page());
+    if (request.method === "GET" && path === "/swagger") return Promise.resolve(respondPage(describePage(TITLE, deps.version, ROUTES)));
     if (request.method === "GET" && path === "/swagger/json")
       return Promise.resolve(Response.json(documentOf(TITLE, deps.version, ROUTES)));
     if (request.method === "GET" && path === "/health") return Promise.resolve(Response.json({ status: "ok" }));
     return path === "/machines" || path.startsWith("/machines/") ? serve(deps, request, url, path, open, log) : undefined;
   };
-  function page(): Response {
-    const headers = {
-      "content-type": "text/html; charset=utf-8",
-      "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",
-    };
-    return new Response(pageOf(TITLE, deps.version, ROUTES), { headers });
-  }
 }
 
 const TITLE = "Hyperlane, in Hyperfleet's words";
@@ -57,7 +52,7 @@ const TITLE = "Hyperlane, in Hyperfleet's words";
 async function serve(deps: Deps, request: Request, url: URL, path: string, open: boolean, log: (line: string) => void): Promise<Response> {
   try {
     const { route, params } = find(request.method, path);
-    const secret = /^Bearer (\S+)$/.exec(request.headers.get("authorization") ?? "")?.[1];
+    const secret = bearerOf(request);
     const as = open && secret === undefined ? { as: ANYBODY } : {};
     const ask: Ask = async (method, at, body) => {
       const [pathname = "", search = ""] = at.split(/(?=\?)/);
@@ -69,7 +64,7 @@ async function serve(deps: Deps, request: Request, url: URL, path: string, open:
     };
     // Whose token it is, and that it is one.
     const token = { ...ANYBODY, ...((await ask("GET", "/v1/whoami")) as Pick<StoredToken, "id" | "name" | "role">) };
-    const body = checked(route, await bodyOf(request));
+    const body = check(route.body, "body", parseBody(await readText(request)));
     const query = Object.fromEntries(url.searchParams);
     const answer = await HANDLERS[route.name]!({ deps, params, query, body: body as never, token, ask, signal: request.signal });
     return answer === undefined ? new Response(null, { status: route.status }) : Response.json(answer, { status: route.status });
@@ -88,28 +83,6 @@ function find(method: string, path: string): { route: Route; params: Record<stri
   }
   throw new HyperlaneError("NOT_FOUND", there ? `There is no ${method} on "${path}".` : `There is no "${path}" here.`, {
     hint: "See /swagger.",
-  });
-}
-
-async function bodyOf(request: Request): Promise<unknown> {
-  const text = await request.text();
-  if (text.length > BODY_MAX_BYTES) throw new HyperlaneError("TOO_LARGE", "The body is larger than 1 MiB.");
-  try {
-    return text === "" ? {} : JSON.parse(text);
-  } catch (cause) {
-    throw new HyperlaneError("INVALID", `The body is not JSON: ${(cause as Error).message}`, { cause });
-  }
-}
-
-function checked({ body }: Route, given: unknown): unknown {
-  if (!body) return undefined;
-  const parsed = body.safeParse(given);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0]!;
-  const unknown = issue.code === "unrecognized_keys" ? issue.keys[0] : undefined;
-  const field = [...issue.path, ...(unknown === undefined ? [] : [unknown])].join(".");
-  throw new HyperlaneError("INVALID", `${field || "The body"}: ${unknown === undefined ? issue.message : "is not a field here"}`, {
-    field,
   });
 }
 
@@ -219,7 +192,7 @@ async function settled(
 /** As Docker does, an image that is not there is brought in. */
 async function ensureImage(deps: Deps, name: string, token: StoredToken, signal: AbortSignal): Promise<void> {
   if (imageNamed(deps.store.state, name) || token.role !== "admin") return;
-  await deps.images.pull(name, { platform: "linux/amd64", insecure: false, credentials: undefined, actor: token.id, signal }, () => {});
+  await deps.images.pull(name, { platform: DEFAULT_PLATFORM, insecure: false, credentials: undefined, actor: token.id, signal }, () => {});
 }
 
 /** What it printed and its exit code; one that takes longer is ended. */
@@ -236,23 +209,16 @@ async function exec({ deps, ask, params, body, token }: Call): Promise<unknown> 
   const stream = deps.connections.open(machine.node!, {
     ...{ kind: "exec", machine: machine.id, argv, env: [], workdir: null, user: null, tty: false, stdin: false, rows: 24, cols: 80 },
   });
-  const said = { [F.STDOUT]: [] as Buffer[], [F.STDERR]: [] as Buffer[] };
   const { promise, resolve, reject } = Promise.withResolvers<object>();
   const timer = setTimeout(() => {
     stream.write(encodeMessage(F.SIGNAL, Buffer.from([SIGKILL])));
     reject(new HyperlaneError("TIMEOUT", `"${argv.join(" ")}" took longer than ${timeout} s.`));
   }, timeout * 1000);
-  const text = (of: Buffer[]): string => Buffer.concat(of).toString();
+  const collect = createCollector((type, payload) => void stream.write(encodeMessage(type, payload)));
   stream.on("data", (message: Buffer) => {
-    const [type, payload] = [message[0]!, message.subarray(1)];
-    if (type === F.STDOUT || type === F.STDERR) {
-      said[type]!.push(Buffer.from(payload));
-      stream.write(encodeMessage(F.CREDIT, encodeU32(payload.length)));
-    } else if (type === F.EXIT) {
-      const exit = decodeExit(payload);
-      if (exit.kind === "errno") reject(new HyperlaneError("FAILED", exit.text));
-      else resolve({ exit_code: exitCode(exit), stdout: text(said[F.STDOUT]!), stderr: text(said[F.STDERR]!) });
-    }
+    const all = collect(message[0]!, message.subarray(1));
+    if (all?.exit.kind === "errno") reject(new HyperlaneError("FAILED", all.exit.text));
+    else if (all) resolve({ exit_code: exitCode(all.exit), stdout: all.stdout, stderr: all.stderr });
   });
   stream.on("error", (thrown) => reject(fromGrpc(thrown as never, { name: machine.node! })));
   stream.on("end", () => reject(new HyperlaneError("UNAVAILABLE", "The machine ended meanwhile.")));

@@ -126,6 +126,11 @@ function restartPolicy(policy: string): { Name: string; MaximumRetryCount?: numb
   return { Name: name!, ...(most !== undefined && { MaximumRetryCount: Number(most) }) };
 }
 
+/** What the container of a machine is called with the engine. */
+export function containerName(machine: string): string {
+  return `hyperlane-${machine}`;
+}
+
 /** A query string, without what is undefined. */
 export function query(fields: Record<string, string | number | boolean | undefined>): string {
   const set = Object.entries(fields).filter(([, value]) => value !== undefined);

@@ -1,10 +1,9 @@
 /** A container of a Docker engine, on its own: `new Container({...})`, then start, exec, logs, stop. */
 import { basename } from "node:path";
 import { HandlerList, type Handlers } from "../handlers.ts";
-import { HttpError } from "../http.ts";
 import { TimeoutError, type ExecResult, type Runtime, type RuntimeInfo, type RuntimeStatus } from "../runtime.ts";
 import { createBody, limits, query, type ContainerSpec } from "./command.ts";
-import { documents, openEngine, outputs, type Engine } from "./engine.ts";
+import { documents, memoryOf, openEngine, outputs, unlessMissing, type Engine, type Stats } from "./engine.ts";
 
 /** id: its name with the engine. socketPath: of the engine (/var/run/docker.sock). pull: when its image is pulled ("missing"). */
 export type ContainerOptions = ContainerSpec & {
@@ -30,12 +29,6 @@ type Inspected = {
   Id: string;
   State: { Status: string; Running: boolean; Paused: boolean; Pid: number; ExitCode: number; Error: string };
   HostConfig: { Memory: number; NanoCpus: number };
-};
-type Stats = {
-  cpu_stats: { cpu_usage: { total_usage: number } };
-  memory_stats: { usage?: number; limit?: number; stats?: Record<string, number> };
-  pids_stats: { current?: number };
-  networks?: Record<string, { rx_bytes: number; tx_bytes: number }>;
 };
 
 const EXEC_MS = 60_000;
@@ -168,11 +161,11 @@ export class Container implements Runtime {
 
   async stats(): Promise<ContainerStats> {
     const s = await this.engine.call<Stats>("GET", `${this.#at}/stats${query({ stream: false, "one-shot": true })}`);
-    const { usage = 0, limit = 0, stats = {} } = s.memory_stats;
+    const { used, limit } = memoryOf(s);
     const sum = (of: "rx_bytes" | "tx_bytes"): number => Object.values(s.networks ?? {}).reduce((n, i) => n + i[of], 0);
     return {
       cpuMs: Math.round(s.cpu_stats.cpu_usage.total_usage / 1e6),
-      memoryMib: Math.round((usage - (stats.inactive_file ?? stats.total_inactive_file ?? 0)) / 2 ** 20),
+      memoryMib: Math.round(used / 2 ** 20),
       memoryLimitMib: Math.round(limit / 2 ** 20),
       pids: s.pids_stats.current ?? 0,
       networkInBytes: sum("rx_bytes"),
@@ -259,13 +252,6 @@ export class Container implements Runtime {
     }
     await new Promise((done) => setTimeout(done, POLL_MS));
   }
-}
-
-async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {
-  return await work.catch((thrown) => {
-    if (thrown instanceof HttpError && thrown.status === 404) return undefined;
-    throw thrown;
-  });
 }
 
 function statusOf(s: Inspected["State"]): RuntimeStatus {

@@ -7,9 +7,9 @@ import { createHash } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import type { Driver, ProcessId, Vm, VmState } from "../driver.ts";
-import { CAPABILITIES_KEPT, createBody, limits, query, type Mount } from "./command.ts";
-import { HttpError } from "../http.ts";
-import { documents, type Engine } from "./engine.ts";
+import { CAPABILITIES_KEPT, containerName, createBody, limits, query, type Mount } from "./command.ts";
+import type { HttpError } from "../http.ts";
+import { documents, memoryOf, unlessMissing, type Engine, type Stats } from "./engine.ts";
 
 /** image: as the engine knows it. init: guest/container.c as a program on the host. runDir: what the container sees of the host. */
 export type ContainerJob = {
@@ -89,7 +89,7 @@ export function createDocker(engine: Engine, host: DockerHost): Driver<Container
       writeFileSync(`${job.runDir}/workload.log`, "");
       await makeContainer(engine, host.node, job);
       signal.throwIfAborted();
-      await engine.call("POST", `/containers/${nameOf(job.id)}/start`);
+      await engine.call("POST", `/containers/${containerName(job.id)}/start`);
       const { State } = await inspect(engine, job.id);
       const process = host.identify(State.Pid);
       if (!State.Running || !process) throw new Error(`The container ended at once: ${await lastWords(engine, job.id)}`);
@@ -108,27 +108,19 @@ export function createDocker(engine: Engine, host: DockerHost): Driver<Container
       );
     },
     async forget(id) {
-      await unlessGone(engine.call("DELETE", `/containers/${nameOf(id)}${query({ force: true })}`));
+      await unlessMissing(engine.call("DELETE", `/containers/${containerName(id)}${query({ force: true })}`));
       const filters = JSON.stringify({ label: [`hyperlane.machine=${id}`] });
       const { Volumes } = await engine.call<{ Volumes: { Name: string }[] | null }>("GET", `/volumes${query({ filters })}`);
-      for (const { Name } of Volumes ?? []) await unlessGone(engine.call("DELETE", `/volumes/${Name}`));
-      await unlessGone(engine.call("DELETE", `/images/${keptOf(id)}${query({ force: true })}`));
+      for (const { Name } of Volumes ?? []) await unlessMissing(engine.call("DELETE", `/volumes/${Name}`));
+      await unlessMissing(engine.call("DELETE", `/images/${keptOf(id)}${query({ force: true })}`));
     },
     close: () => ending.abort(),
   };
 }
 
-const nameOf = (id: string): string => `hyperlane-${id}`;
 /** What a container held that was made anew. */
 const keptOf = (id: string): string => `hyperlane/kept:${id}`;
-const inspect = (engine: Engine, id: string): Promise<Inspected> => engine.call("GET", `/containers/${nameOf(id)}/json`);
-
-async function unlessGone<T>(work: Promise<T>): Promise<T | undefined> {
-  return await work.catch((thrown) => {
-    if (!(thrown instanceof HttpError) || thrown.status !== 404) throw thrown;
-    return undefined;
-  });
-}
+const inspect = (engine: Engine, id: string): Promise<Inspected> => engine.call("GET", `/containers/${containerName(id)}/json`);
 
 /** One that is there is used again, if it would be made in the same way; else what was written in it goes into the next. */
 async function makeContainer(engine: Engine, node: string, job: ContainerJob): Promise<void> {
@@ -136,7 +128,7 @@ async function makeContainer(engine: Engine, node: string, job: ContainerJob): P
   // Only what a volume begins with depends on whether it is new.
   const lasting = { ...rest, mounts: rest.mounts.map(({ noCopy: _, ...mount }) => mount) };
   const made = createHash("sha256").update(JSON.stringify(lasting)).digest("hex").slice(0, 16);
-  const there = await unlessGone(inspect(engine, job.id));
+  const there = await unlessMissing(inspect(engine, job.id));
   const isOf = (what: { Config: Inspected["Config"] } | undefined): boolean => what?.Config.Labels["hyperlane.image"] === given;
   if (there && there.Config.Labels["hyperlane.made"] === made && isOf(there))
     return void (await engine.call("POST", `/containers/${there.Id}/update`, limits({ cpus: cpu, memoryMib })));
@@ -146,12 +138,12 @@ async function makeContainer(engine: Engine, node: string, job: ContainerJob): P
   }
   if (there) await engine.call("DELETE", `/containers/${there.Id}${query({ force: true })}`);
   // It bears the labels of the container that it was made from; one of another image is of no use any more.
-  const kept = await unlessGone(engine.call<{ Config: Inspected["Config"] }>("GET", `/images/${keptOf(job.id)}/json`));
+  const kept = await unlessMissing(engine.call<{ Config: Inspected["Config"] }>("GET", `/images/${keptOf(job.id)}/json`));
   const image = isOf(kept) ? keptOf(job.id) : given;
   const labels = { "hyperlane.node": node, "hyperlane.machine": job.id, "hyperlane.name": job.name };
   for (const { name, driver } of job.mounts)
     if (name !== undefined && driver) {
-      await unlessGone(engine.call("DELETE", `/volumes/${name}`));
+      await unlessMissing(engine.call("DELETE", `/volumes/${name}`));
       await engine.call("POST", "/volumes/create", { Name: name, Driver: "local", DriverOpts: driver, Labels: labels });
     }
   const body = createBody({
@@ -180,7 +172,7 @@ async function makeContainer(engine: Engine, node: string, job: ContainerJob): P
       ...job.mounts.map(({ driver: _, ...mount }) => mount),
     ],
   });
-  await engine.call("POST", `/containers/create${query({ name: nameOf(job.id) })}`, body);
+  await engine.call("POST", `/containers/create${query({ name: containerName(job.id) })}`, body);
 }
 
 async function lastWords(engine: Engine, id: string): Promise<string> {
@@ -188,13 +180,8 @@ async function lastWords(engine: Engine, id: string): Promise<string> {
   return State.Error || `exit code ${State.ExitCode}`;
 }
 
-type Stats = {
-  cpu_stats: { cpu_usage: { total_usage: number } };
-  memory_stats: { usage?: number; limit?: number; stats?: Record<string, number> };
-};
-
 function createVm(engine: Engine, host: DockerHost, id: string, process: ProcessId, listen: (listener: Listener) => () => void): Vm {
-  const at = `/containers/${nameOf(id)}`;
+  const at = `/containers/${containerName(id)}`;
   const stops: (() => void)[] = [];
   const cannot = (what: string) => (): Promise<never> => Promise.reject(new Error(`A container cannot ${what} while it runs: restart it.`));
   return {
@@ -224,9 +211,7 @@ function createVm(engine: Engine, host: DockerHost, id: string, process: Process
     save: cannot("be saved with its memory"),
     async usage() {
       const s = await engine.call<Stats>("GET", `${at}/stats${query({ stream: false, "one-shot": true })}`);
-      const { usage = 0, limit = 0, stats = {} } = s.memory_stats;
-      // What the kernel would give back at once is not in use (docker stats counts so too).
-      const used = usage - (stats.inactive_file ?? stats.total_inactive_file ?? 0);
+      const { used, limit } = memoryOf(s);
       const mib = (bytes: number): number => Math.round(bytes / 2 ** 20);
       return { memoryMib: mib(limit), memoryFreeMib: mib(limit - used), cpuMs: Math.round(s.cpu_stats.cpu_usage.total_usage / 1e6) };
     },

@@ -1,6 +1,6 @@
 /** Docker's Engine API over its Unix socket (docs.docker.com/reference/api/engine, v1.41): JSON, and streams in its framing. */
 import type { IncomingMessage } from "node:http";
-import { call, open, type Body, type How } from "../http.ts";
+import { call, HttpError, open, type Body, type How } from "../http.ts";
 
 /** The version that every engine since 20.10 speaks. */
 const VERSION = "v1.41";
@@ -20,6 +20,26 @@ export function openEngine(socket: string): Engine {
       return (text.trim() === "" ? undefined : JSON.parse(text)) as T;
     },
   };
+}
+
+/** undefined: the engine does not have what was asked for. */
+export async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {
+  return await work.catch((thrown) => {
+    if (thrown instanceof HttpError && thrown.status === 404) return undefined;
+    throw thrown;
+  });
+}
+
+export type Stats = {
+  cpu_stats: { cpu_usage: { total_usage: number } };
+  memory_stats: { usage?: number; limit?: number; stats?: Record<string, number> };
+  pids_stats: { current?: number };
+  networks?: Record<string, { rx_bytes: number; tx_bytes: number }>;
+};
+
+/** In bytes. What the kernel would give back at once is not in use (docker stats counts so too). */
+export function memoryOf({ memory_stats: { usage = 0, limit = 0, stats = {} } }: Stats): { used: number; limit: number } {
+  return { used: usage - (stats.inactive_file ?? stats.total_inactive_file ?? 0), limit };
 }
 
 /** A stream of JSON documents, one after the other, as pulls and events come. */
