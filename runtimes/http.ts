@@ -1,7 +1,7 @@
 /** HTTP over a Unix socket, as VMMs and engines serve their APIs. */
 import { request as httpRequest, type IncomingMessage } from "node:http";
 
-/** status: 0 where nobody answered. */
+/** status: 0 where nobody answered, or not to the end. */
 export class HttpError extends Error {
   readonly status: number;
   constructor(status: number, message: string) {
@@ -24,7 +24,10 @@ export async function open(socket: string, method: string, path: string, how: Ho
 
 /** The answer's text. */
 export async function call(socket: string, method: string, path: string, how: How = {}): Promise<string> {
-  return await textOf(await open(socket, method, path, how));
+  const answer = await open(socket, method, path, how);
+  return await textOf(answer).catch((thrown: Error) => {
+    throw new HttpError(0, `${socket} ended its answer early: ${thrown.message}`);
+  });
 }
 
 function send(socketPath: string, method: string, path: string, { body, signal, headers: more }: How): Promise<IncomingMessage> {

@@ -4,19 +4,23 @@ import { call, HttpError, open, type Body, type How } from "../http.ts";
 
 /** The version that every engine since 20.10 speaks. */
 const VERSION = "v1.41";
+/** An engine that hangs takes connections still; what it is asked holds up nobody for longer. */
+const ANSWER_MS = 30_000;
 
 export type Engine = {
-  /** The answer as JSON; undefined: it was empty. Throws HttpError. */
+  /** The answer as JSON; undefined: it was empty. Throws HttpError, of status 0 where a question has no answer in time. */
   call<T = unknown>(method: string, path: string, body?: Body): Promise<T>;
   /** The answer as it comes. */
   stream(method: string, path: string, body?: Body, how?: Pick<How, "signal" | "headers">): Promise<IncomingMessage>;
 };
 
-export function openEngine(socket: string): Engine {
+export function openEngine(socket: string, { answerMs = ANSWER_MS } = {}): Engine {
   return {
     stream: (method, path, body, how) => open(socket, method, `/${VERSION}${path}`, { body, ...how }),
     async call<T>(method: string, path: string, body?: Body): Promise<T> {
-      const text = await call(socket, method, `/${VERSION}${path}`, { body });
+      // What changes something may take its time: a stop, a commit.
+      const signal = method === "GET" ? AbortSignal.timeout(answerMs) : undefined;
+      const text = await call(socket, method, `/${VERSION}${path}`, { body, signal });
       return (text.trim() === "" ? undefined : JSON.parse(text)) as T;
     },
   };
