@@ -7,7 +7,7 @@ import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync, watch, type FSWatcher } from "node:fs";
 import { restartsAfter } from "#contract/resources/restart.ts";
 import type { OpenRequest } from "#contract/wire/agent.ts";
-import { encodeExit, encodeMessage, F, WINDOW } from "#contract/wire/frames.ts";
+import { encodeExit, encodeMessage, F, WINDOW } from "#contract/wire/messages.ts";
 import type { Lane } from "#agent/machine/lane.ts";
 import type { Record } from "#agent/machine/record.ts";
 import type { Lanes } from "#agent/machine/lanes.ts";
@@ -17,7 +17,7 @@ import { createOutputReader, type Output, type WorkloadExit } from "#agent/machi
 type Request = Extract<OpenRequest, { kind: "logs" }>;
 const CHUNK = 16384;
 
-export function streamLogs(call: ServerDuplexStream<Buffer, Buffer>, lane: Lane, lanes: Lanes, logsDir: string, request: Request) {
+export function streamLogs(call: ServerDuplexStream<Buffer, Uint8Array>, lane: Lane, lanes: Lanes, logsDir: string, request: Request) {
   const source = request.source ?? (lane.record.desired.workload.kind === "process" ? "workload" : "console");
   const path = `${logsDir}/${lane.id}/${source}.log`;
   const wants = (o: Output): boolean =>

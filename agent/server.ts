@@ -19,7 +19,7 @@ import {
   type ApplyRequest,
   type Observation,
 } from "#contract/wire/agent.ts";
-import { F } from "#contract/wire/frames.ts";
+import { F } from "#contract/wire/messages.ts";
 import { isVolume } from "#agent/storage/storage.ts";
 import type { Images } from "#agent/images/store.ts";
 import type { Lanes } from "#agent/machine/lanes.ts";
@@ -92,7 +92,7 @@ export async function startAgentServer(deps: Deps, address: string): Promise<{ p
     },
     Commit: (call: ServerWritableStream<{ machine: string }, Uint8Array>) => void commit(deps, call),
     Observe: (call: ServerWritableStream<unknown, Observation>) => observe(deps, call),
-    Open: (call: ServerDuplexStream<Buffer, Buffer>) => open(deps, call),
+    Open: (call: ServerDuplexStream<Buffer, Uint8Array>) => open(deps, call),
   });
   const { ca, key, cert } = deps.tls;
   const credentials = ServerCredentials.createSsl(
@@ -155,7 +155,7 @@ function observe(deps: Deps, call: ServerWritableStream<unknown, Observation>): 
   call.on("cancelled", end).on("error", end).on("close", end);
 }
 
-function open(deps: Deps, call: ServerDuplexStream<Buffer, Buffer>): void {
+function open(deps: Deps, call: ServerDuplexStream<Buffer, Uint8Array>): void {
   type Stream = Awaited<ReturnType<typeof openStream>>;
   let stream: Promise<Stream> | undefined;
   let over = false;

@@ -3,13 +3,14 @@ import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { createConnection } from "node:net";
 import { ERRORS, HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { OpenRequest } from "#contract/wire/agent.ts";
-import { encodeExec, encodeExit, encodeMessage, encodeResize, encodeU32, F, WINDOW } from "#contract/wire/frames.ts";
+import { encodeExec } from "#contract/wire/frames.ts";
+import { encodeExit, encodeMessage, encodeResize, encodeU32, F, WINDOW } from "#contract/wire/messages.ts";
 import type { Lane } from "#agent/machine/lane.ts";
 import type { Lanes } from "#agent/machine/lanes.ts";
 import type { Volumes } from "#agent/storage/volumes.ts";
 import { streamLogs } from "./logstream.ts";
 
-type Duplex = ServerDuplexStream<Buffer, Buffer>;
+type Duplex = ServerDuplexStream<Buffer, Uint8Array>;
 const CHUNK = 16384;
 /** As a closed terminal would send. */
 const HANGUP = 1;
@@ -50,7 +51,7 @@ function surroundings(lane: Lane, asked: { env: string[]; workdir: string | null
 }
 
 /** left: the signal that its command gets when the one who asked has left; null: it is the workload's, and none. */
-function guest(call: Duplex, lane: Lane, type: number, payload: Buffer, left: number | null) {
+function guest(call: Duplex, lane: Lane, type: number, payload: Uint8Array, left: number | null) {
   if (!lane.channel) throw new HyperlaneError("STATE", "The machine does not run.");
   const leave = lane.enter();
   const stream = lane.channel.open(type, payload, (t, p) => {

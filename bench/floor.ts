@@ -13,7 +13,8 @@ import { tapName } from "#agent/network/plan.ts";
 import { fill } from "#agent/storage/storage.ts";
 import { anonymous } from "#agent/templates/build.ts";
 import { encodeConfig } from "#contract/wire/config.ts";
-import { encodeExec, F } from "#contract/wire/frames.ts";
+import { encodeExec } from "#contract/wire/frames.ts";
+import { F } from "#contract/wire/messages.ts";
 import { guestSocket } from "#runtimes/qemu/command.ts";
 import { sh } from "#scripts/sh.ts";
 

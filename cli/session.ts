@@ -1,7 +1,7 @@
 /** A workload in the foreground: what it prints, what is typed, signals passed on, and its exit code as ours. */
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import type { Machine } from "#contract/resources/machine.ts";
-import { decodeExit, encodeResize, encodeU32, F } from "#contract/wire/frames.ts";
+import { decodeExit, decodeU32, encodeResize, encodeU32, F } from "#contract/wire/messages.ts";
 import type { Client, Stream } from "#sdk/client.ts";
 import { createPump } from "#cli/commands/exec.ts";
 import type { Output } from "#cli/render/output.ts";
@@ -82,7 +82,7 @@ async function attach(client: Client, machine: string): Promise<Stream | undefin
     "machineAttach",
     { params: { machine }, query: { rows, cols } },
     {
-      message: (type, payload) => void (type === F.CREDIT_BACK && pump.credit(payload.readUInt32LE(0))),
+      message: (type, payload) => void (type === F.CREDIT_BACK && pump.credit(decodeU32(payload))),
       close: () => {},
     },
   );

@@ -160,6 +160,16 @@ export const COMMANDS = {
     summary: "List nodes and what they offer",
     load: () => import("./commands/nodes.ts").then((m) => m.nodeList),
   },
+  "node drain": {
+    group: "System",
+    summary: "Place no more machines on a node",
+    load: () => import("./commands/nodes.ts").then((m) => m.nodeDrain),
+  },
+  "node undrain": {
+    group: "System",
+    summary: "Place machines on a node again",
+    load: () => import("./commands/nodes.ts").then((m) => m.nodeUndrain),
+  },
   "device list": {
     group: "System",
     summary: "List devices that machines can have",
@@ -173,6 +183,12 @@ export const COMMANDS = {
   "token list": { group: "System", summary: "List API tokens", load: () => import("./commands/tokens.ts").then((m) => m.tokenList) },
   "token create": { group: "System", summary: "Make an API token", load: () => import("./commands/tokens.ts").then((m) => m.tokenCreate) },
   "token rm": { group: "System", summary: "Revoke an API token", load: () => import("./commands/tokens.ts").then((m) => m.tokenRm) },
+  "certificate list": {
+    group: "System",
+    summary: "List what vouches for users, machines and nodes",
+    load: () => import("./commands/certificates.ts").then((m) => m.certificateList),
+  },
+  web: { group: "System", summary: "Open the web UI, signed in", load: () => import("./commands/web.ts").then((m) => m.web) },
   doctor: {
     group: "System",
     summary: "Check this host, and say what to do",

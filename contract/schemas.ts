@@ -2,7 +2,19 @@
 import { z } from "zod";
 import { Image, ImageCreate, ImageDetail, ImageRef } from "./resources/image.ts";
 import { NodeDevice } from "./resources/device.ts";
-import { Event, Node, Role, RuntimeOffer, Snapshot, SnapshotCreate, Token, TokenCreate } from "./resources/other.ts";
+import {
+  Certificate,
+  Event,
+  Node,
+  Role,
+  RuntimeOffer,
+  Session,
+  SessionOpen,
+  Snapshot,
+  SnapshotCreate,
+  Token,
+  TokenCreate,
+} from "./resources/other.ts";
 import { Exposure, Machine, MachineCreate, MachineProcess, MachineStats, MachineUpdate } from "./resources/machine.ts";
 import { Name } from "./resources/name.ts";
 import { Template, TemplateBuild } from "./resources/template.ts";
@@ -50,7 +62,8 @@ export const SCHEMAS = {
   health: { output: z.object({ status: z.literal("ok"), version: z.string() }) },
   metrics: { output: z.string() },
   openapi: { output: z.unknown() },
-  whoami: { output: z.object({ id: z.string(), name: z.string(), role: Role }) },
+  /** session: where it is a browser that asks. */
+  whoami: { output: z.object({ id: z.string(), name: z.string(), role: Role, session: Session.nullable() }) },
   listMachines: {
     query: z.strictObject({
       limit: count(1000, 100),
@@ -185,6 +198,9 @@ export const SCHEMAS = {
   listNodes: { output: page(Node) },
   listDevices: { output: page(NodeDevice) },
   listRuntimes: { output: page(RuntimeOffer) },
+  drainNode: { body: none, output: Node },
+  undrainNode: { output: Node },
+  listCertificates: { output: page(Certificate) },
   listEvents: {
     query: z.strictObject({
       after: z.coerce.number().int().min(0).default(0),
@@ -199,6 +215,13 @@ export const SCHEMAS = {
     query: z.strictObject({ after: z.coerce.number().int().min(0).optional(), subject: z.string().optional() }),
     output: z.unknown(),
   },
+  /** after: the last event that is known; told is what came since. */
+  watchChanges: { query: z.strictObject({ after: z.coerce.number().int().min(0).optional() }), output: z.unknown() },
+  /** path: of this server, with the code in its fragment, which no server is ever sent. */
+  createLink: { body: none, output: z.object({ path: z.string(), expiresAt: z.int() }) },
+  openSession: { body: SessionOpen, output: Session },
+  listSessions: { output: page(Session) },
+  closeSession: { output: Session },
   listTokens: { output: page(Token) },
   createToken: { body: TokenCreate, output: Token.extend({ secret: z.string() }) },
   removeToken: { output: Token },

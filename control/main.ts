@@ -5,8 +5,12 @@ import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { createConnections } from "#control/agents/connections.ts";
 import { hyperfleet } from "#control/dialects/hyperfleet.ts";
 import { startServer } from "#control/api/server.ts";
+import { endedSessions } from "#control/api/sessions.ts";
+import { createSite } from "#control/api/site.ts";
+import { createLinks } from "#control/auth/links.ts";
 import { createSshCa } from "#control/auth/ssh.ts";
 import { newId } from "#control/auth/tokens.ts";
+import { certificatesOf } from "#control/auth/vouchers.ts";
 import { createMover } from "#control/images/mover.ts";
 import { openBlobs } from "#oci/blobs.ts";
 import type { Clock } from "#control/reconcile/loop.ts";
@@ -44,7 +48,11 @@ export const wallClock: Clock = {
   },
 };
 
-export async function runControl(dir: string, version: string, log: (line: string) => void): Promise<{ port: number; close(): void }> {
+/** webDir: where the files of the web UI are. */
+export async function runControl(
+  dir: string,
+  { version, webDir, log }: { version: string; webDir: string; log(line: string): void },
+): Promise<{ port: number; close(): void }> {
   const config = readConfig(dir);
   const store = openStore(`${dir}/hyperlane.db`, Date.now);
   const ssh = createSshCa(config.ssh, Date.now);
@@ -74,6 +82,8 @@ export async function runControl(dir: string, version: string, log: (line: strin
     ssh,
     connections,
     images,
+    links: createLinks(Date.now),
+    certificates: certificatesOf(ssh, config.ca.cert, config.identity.cert),
     jwtSecret: config.jwtSecret,
     maxDiskMib: config.maxDiskMib,
     version,
@@ -82,11 +92,13 @@ export async function runControl(dir: string, version: string, log: (line: strin
     newId,
   };
   const dialects = [hyperfleet(deps, { open: config.disableAuth, log })];
-  const server = startServer(deps, { hostname: config.hostname, port: config.port, dialects, log });
+  const server = startServer(deps, { hostname: config.hostname, port: config.port, dialects, site: createSite(webDir), log });
   for (const node of store.state.node.values()) connections.add(node);
   const housekeeping = setInterval(() => {
     try {
       store.forgetAnswers(Date.now() - ANSWERS_KEPT_MS);
+      const ended = endedSessions(store.state, Date.now());
+      store.append(ended.map((subject) => ({ type: "v1.SessionClosed", subject, actor: "reconcile", data: {} }))).catch(() => {});
       images.collectSoon();
     } catch (thrown) {
       log(`housekeeping: ${toHyperlaneError(thrown).message}`);

@@ -4,7 +4,8 @@ import fc from "fast-check";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import vectors from "#contract/wire/frames.vectors.json";
-import { createFrameReader, encodeExec, encodeFrame, encodeResize, encodeSync, encodeU32, F, SYNC_MAGIC } from "#contract/wire/frames.ts";
+import { createFrameReader, encodeExec, encodeFrame, encodeSync, SYNC_MAGIC } from "#contract/wire/frames.ts";
+import { encodeResize, encodeU32, F } from "#contract/wire/messages.ts";
 
 const dir = mkdtempSync(`${tmpdir()}/hl-frames-`);
 const program = `${dir}/frames`;

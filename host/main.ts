@@ -13,7 +13,7 @@ import { fromSource, self } from "#cli/program.ts";
 import { Role as TokenRole } from "#contract/resources/other.ts";
 import { parseMib } from "#contract/size.ts";
 import { readEnvironment } from "./environment.ts";
-import { GUEST_FILES, logDir, ROLES, stateDir, TITLES, type Role } from "./place.ts";
+import { GUEST_FILES, logDir, ROLES, stateDir, TITLES, webDir, type Role } from "./place.ts";
 import { supervise, supervisor } from "./supervisor.ts";
 import { uninstall } from "./uninstall.ts";
 
@@ -284,7 +284,7 @@ async function foreground(role: Role): Promise<number> {
   const log = (line: string): void => void process.stderr.write(`${new Date().toISOString()} ${line}\n`);
   const part =
     role === "serve"
-      ? await (await import("#control/main.ts")).runControl(stateDir(), VERSION, log)
+      ? await (await import("#control/main.ts")).runControl(stateDir(), { version: VERSION, webDir: webDir(), log })
       : await (await import("#agent/main.ts")).runAgent(stateDir(), VERSION, [...self("hyperlane"), "convert"], log);
   return await new Promise((done) => {
     for (const signal of ["SIGTERM", "SIGINT"] as const)

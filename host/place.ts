@@ -16,5 +16,10 @@ export function logDir(): string {
   return ownDir() ? `${stateDir()}/log` : "/var/log/hyperlane";
 }
 
+/** The files of the web UI: inside the executable, or where the source tree has built them. */
+export function webDir(): string {
+  return Bun.main.startsWith("/$bunfs") ? "/$bunfs/root/web" : `${import.meta.dirname}/../build/web`;
+}
+
 /** What machines are made of, in build/guest and in the state folder's guest. */
 export const GUEST_FILES = ["vmlinux", "initramfs", "init-container", "discard.so", "debian-12.tar"];

@@ -5,7 +5,8 @@
  */
 import { randomBytes } from "node:crypto";
 import { createConnection, type Socket } from "node:net";
-import { createCollector, createFrameReader, encodeExec, encodeFrame, encodeSync, exitCode, F } from "#contract/wire/frames.ts";
+import { createFrameReader, encodeExec, encodeFrame, encodeSync } from "#contract/wire/frames.ts";
+import { createCollector, exitCode, F } from "#contract/wire/messages.ts";
 import { TimeoutError, type ExecResult } from "./runtime.ts";
 
 /** port: of a vsock, where the socket is a VMM's; both Firecracker and Cloud Hypervisor take "CONNECT PORT" and answer "OK N". */

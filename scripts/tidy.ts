@@ -52,7 +52,7 @@ const DOORS: { what: RegExp; door: RegExp; name: string }[] = [
   {
     name: "child processes",
     what: /\bBun\.spawn|child_process|Bun\.\$/,
-    door: /^(agent\/host\/run\.ts|runtimes\/vmm\.ts|cli\/(commands\/ssh|docker-config|terminal)\.ts|host\/supervisor\.ts|scripts\/|tests\/|bench\/)/,
+    door: /^(agent\/host\/run\.ts|runtimes\/vmm\.ts|cli\/(commands\/(ssh|web)|docker-config|terminal)\.ts|host\/supervisor\.ts|scripts\/|tests\/|bench\/)/,
   },
   { name: "SQL", what: /bun:sqlite/, door: /^(control\/store\/|bench\/|tests\/)/ },
   { name: "stdout", what: /process\.stdout\.write|console\.\w+\(/, door: /^(cli\/render\/|scripts\/|tests\/|bench\/)/ },

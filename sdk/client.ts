@@ -2,7 +2,7 @@
 import { fromErrorBody, HyperlaneError } from "#contract/errors.ts";
 import { OPERATIONS, pathOf, type Operation, type OperationName } from "#contract/operations.ts";
 import type { BodyInput, Output } from "#contract/schemas.ts";
-import { encodeMessage, F } from "#contract/wire/frames.ts";
+import { encodeMessage, F } from "#contract/wire/messages.ts";
 
 export type Options<N extends OperationName> = {
   params?: Record<string, string>;
@@ -17,10 +17,16 @@ export type Client = { [N in OperationName]: (options?: Options<N>) => Promise<O
   stream(name: OperationName, options: Options<OperationName>, on: StreamEvents): Promise<Stream>;
 };
 /** message: type and payload of a live message. close: after the last one. */
-export type StreamEvents = { message(type: number, payload: Buffer): void; text?(text: string): void; close(error?: HyperlaneError): void };
+export type StreamEvents = {
+  message(type: number, payload: Uint8Array): void;
+  text?(text: string): void;
+  close(error?: HyperlaneError): void;
+};
 export type Stream = { send(type: number, payload: Uint8Array): void; close(): void };
 
-export function createClient({ url, token }: { url: string; token: string }): Client {
+/** token: null in a browser that has a session: its cookie then says who asks. */
+export function createClient({ url, token }: { url: string; token: string | null }): Client {
+  const authorization: Record<string, string> = token === null ? {} : { authorization: `Bearer ${token}` };
   const address = (name: OperationName, { params, query }: Options<OperationName>): string => {
     const search = new URLSearchParams(
       Object.entries(query ?? {}).flatMap(([k, v]): [string, string][] => (v === undefined ? [] : [[k, String(v)]])),
@@ -36,7 +42,7 @@ export function createClient({ url, token }: { url: string; token: string }): Cl
       response = await fetch(address(name, options), {
         method: operation.method,
         headers: {
-          authorization: `Bearer ${token}`,
+          ...authorization,
           ...(writes && { "content-type": "application/json", "idempotency-key": options.idempotencyKey ?? crypto.randomUUID() }),
         },
         ...(writes && operation.method !== "DELETE" && { body: JSON.stringify(options.body ?? {}) }),
@@ -52,10 +58,10 @@ export function createClient({ url, token }: { url: string; token: string }): Cl
 
   function stream(name: OperationName, options: Options<OperationName>, on: StreamEvents): Promise<Stream> {
     const { promise, resolve, reject } = Promise.withResolvers<Stream>();
-    const ws = new WebSocket(address(name, options).replace(/^http/, "ws"), {
-      headers: { ...options.headers, authorization: `Bearer ${token}` },
-    } as never);
-    ws.binaryType = "nodebuffer" as never;
+    // A browser's WebSocket takes no headers.
+    const headers = { ...options.headers, ...authorization };
+    const ws = new WebSocket(address(name, options).replace(/^http/, "ws"), (Object.keys(headers).length ? { headers } : []) as never);
+    ws.binaryType = "arraybuffer";
     let error: HyperlaneError | undefined;
     let open = false;
     ws.onopen = () => {
@@ -65,13 +71,16 @@ export function createClient({ url, token }: { url: string; token: string }): Cl
         close: () => ws.close(),
       });
     };
-    ws.onmessage = ({ data }: MessageEvent<string | Buffer>) => {
+    ws.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => {
       if (typeof data === "string") {
-        const failed = (JSON.parse(data) as { error?: object }).error;
+        const failed = data.startsWith('{"error":') ? (JSON.parse(data) as { error: object }).error : undefined;
         if (failed) error = fromErrorBody(failed);
         else on.text?.(data);
-      } else if (data[0] === F.ERROR) error = fromErrorBody(JSON.parse(data.subarray(1).toString()));
-      else on.message(data[0]!, data.subarray(1));
+        return;
+      }
+      const [type = 0, payload] = [new Uint8Array(data, 0, 1)[0], new Uint8Array(data, 1)];
+      if (type === F.ERROR) error = fromErrorBody(JSON.parse(new TextDecoder().decode(payload)));
+      else on.message(type, payload);
     };
     ws.onclose = async () => {
       if (open) return on.close(error);

@@ -3,7 +3,8 @@ import { randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
 import { createConnection, createServer, type Socket } from "node:net";
 import { HyperlaneError } from "#contract/errors.ts";
-import { createFrameReader, decodeExit, encodeFrame, encodeSync, F, type Exit, type Frame } from "#contract/wire/frames.ts";
+import { createFrameReader, encodeFrame, encodeSync, type Frame } from "#contract/wire/frames.ts";
+import { decodeExit, F, type Exit } from "#contract/wire/messages.ts";
 
 /** One request's frames. onFrame gets all of the stream's frames, EXIT last. */
 export type StreamHandler = (type: number, payload: Buffer) => void;

@@ -1,6 +1,6 @@
 /** The agent's hold on init in one started machine: it hands over the configuration at each boot, and knows when the machine is up. */
 import { toHyperlaneError } from "#contract/errors.ts";
-import { F } from "#contract/wire/frames.ts";
+import { F } from "#contract/wire/messages.ts";
 import { openChannel, type Channel, type GuestAddress } from "./channel.ts";
 
 const CONFIG_MS = 20_000;

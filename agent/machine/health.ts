@@ -1,7 +1,8 @@
 /** A workload's health check, as Docker runs them: a command at intervals, whose exit code says how it is. */
 import type { Health } from "#contract/resources/image.ts";
 import type { Workload } from "#contract/resources/workload.ts";
-import { decodeExit, encodeExec, encodeU32, exitCode, F } from "#contract/wire/frames.ts";
+import { encodeExec } from "#contract/wire/frames.ts";
+import { decodeExit, encodeU32, exitCode, F } from "#contract/wire/messages.ts";
 import type { Channel } from "#agent/guest/channel.ts";
 
 export type HealthStatus = "starting" | "healthy" | "unhealthy";

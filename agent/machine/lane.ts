@@ -8,7 +8,7 @@ import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import type { Observed } from "#contract/resources/machine.ts";
 import { isForContainers, type Desired, type Identity } from "#contract/wire/agent.ts";
 import { encodeContainerConfig } from "#contract/wire/config.ts";
-import { encodeStop, F } from "#contract/wire/frames.ts";
+import { encodeStop, F } from "#contract/wire/messages.ts";
 import type { Containers } from "#agent/containers/containers.ts";
 import { startContainer } from "#agent/containers/start.ts";
 import { guestConfig, guestWorkload } from "#agent/guest/identity.ts";

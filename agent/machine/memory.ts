@@ -10,7 +10,7 @@
  */
 import { existsSync, linkSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { HyperlaneError } from "#contract/errors.ts";
-import { F } from "#contract/wire/frames.ts";
+import { F } from "#contract/wire/messages.ts";
 import type { Channel } from "#agent/guest/channel.ts";
 import { bytesIn, makeFolder } from "#agent/host/files.ts";
 import type { Templates } from "#agent/templates/templates.ts";

@@ -6,7 +6,7 @@ import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import type { Observed } from "#contract/resources/machine.ts";
 import type { Desired } from "#contract/wire/agent.ts";
 import { volumeRecords } from "#contract/wire/config.ts";
-import { F } from "#contract/wire/frames.ts";
+import { F } from "#contract/wire/messages.ts";
 import type { Channel } from "#agent/guest/channel.ts";
 import type { Folders } from "#agent/host/folders.ts";
 import type { Volumes } from "#agent/storage/volumes.ts";

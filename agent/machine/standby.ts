@@ -7,7 +7,7 @@
  */
 import { existsSync, renameSync, rmSync } from "node:fs";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
-import { F } from "#contract/wire/frames.ts";
+import { F } from "#contract/wire/messages.ts";
 import type { Channel } from "#agent/guest/channel.ts";
 import { makeFolder } from "#agent/host/files.ts";
 import { cpuMs } from "#agent/host/process.ts";

@@ -1,6 +1,6 @@
 /** Down the stopping ladder: a running machine is asked to end, ever more firmly, until its process has. */
 import { HyperlaneError } from "#contract/errors.ts";
-import { F } from "#contract/wire/frames.ts";
+import { F } from "#contract/wire/messages.ts";
 import type { Channel } from "#agent/guest/channel.ts";
 import { isAlive, kill } from "#agent/host/process.ts";
 import type { Vm } from "#runtimes/driver.ts";

@@ -4,7 +4,8 @@
  */
 import { rmSync } from "node:fs";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
-import { encodeExec, F } from "#contract/wire/frames.ts";
+import { encodeExec } from "#contract/wire/frames.ts";
+import { F } from "#contract/wire/messages.ts";
 import { openChannel, type Channel } from "#agent/guest/channel.ts";
 import { anonymousConfig } from "#agent/guest/identity.ts";
 import { removeCgroup } from "#agent/host/cgroup.ts";

@@ -5,7 +5,7 @@
  */
 import { rmSync, statSync } from "node:fs";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
-import { F } from "#contract/wire/frames.ts";
+import { F } from "#contract/wire/messages.ts";
 import { rehearsal } from "#agent/guest/identity.ts";
 import { removeCgroup } from "#agent/host/cgroup.ts";
 import { end, isAlive } from "#agent/host/process.ts";

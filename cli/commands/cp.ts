@@ -15,7 +15,7 @@ import {
 import { basename, dirname, join, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { HyperlaneError } from "#contract/errors.ts";
-import { decodeExit, encodeU32, F } from "#contract/wire/frames.ts";
+import { decodeExit, decodeU32, encodeU32, F } from "#contract/wire/messages.ts";
 import type { Command, Context } from "#cli/command.ts";
 import { createWindow } from "#cli/window.ts";
 import type { Stream } from "#sdk/client.ts";
@@ -149,7 +149,7 @@ async function openCopy(
   direction: "in" | "out",
   path: string,
   owners: boolean,
-  data: (bytes: Buffer) => void = () => {},
+  data: (bytes: Uint8Array) => void = () => {},
 ) {
   const exit = Promise.withResolvers<void>();
   exit.promise.catch(() => {});
@@ -161,9 +161,9 @@ async function openCopy(
     {
       message(type, payload) {
         if (type === F.STDOUT) data(payload);
-        if (type === F.STDERR) complaint += payload.toString();
+        if (type === F.STDERR) complaint += Buffer.from(payload).toString();
         if (type === F.STDOUT || type === F.STDERR) stream?.send(F.CREDIT, encodeU32(payload.length));
-        if (type === F.CREDIT_BACK) window.credit(payload.readUInt32LE(0));
+        if (type === F.CREDIT_BACK) window.credit(decodeU32(payload));
         if (type === F.EXIT) {
           const e = decodeExit(payload);
           const why = complaint.replaceAll("hyperlane-init: ", "").trim().split("\n")[0] || e.text || `exit ${e.value}`;

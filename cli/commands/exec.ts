@@ -1,5 +1,5 @@
 import { HyperlaneError } from "#contract/errors.ts";
-import { decodeExit, encodeResize, encodeU32, exitCode, F } from "#contract/wire/frames.ts";
+import { decodeExit, decodeU32, encodeResize, encodeU32, exitCode, F } from "#contract/wire/messages.ts";
 import type { Command } from "#cli/command.ts";
 import { makeRaw } from "#cli/terminal.ts";
 import { createWindow } from "#cli/window.ts";
@@ -54,7 +54,7 @@ export const exec: Command = {
           if (type === F.STDOUT || type === F.STDERR) {
             (type === F.STDOUT ? out.raw : out.rawError)(payload);
             stream?.send(F.CREDIT, encodeU32(payload.length));
-          } else if (type === F.CREDIT_BACK) pump?.credit(payload.readUInt32LE(0));
+          } else if (type === F.CREDIT_BACK) pump?.credit(decodeU32(payload));
           else if (type === F.EXIT) {
             const exit = decodeExit(payload);
             if (exit.kind === "errno") done.reject(new HyperlaneError("FAILED", `Cannot run it: ${exit.text}`));

@@ -16,7 +16,7 @@ export const nodeList: Command = {
       ["NAME", "STATUS", "CPU", "RAM", "DISK FREE", "RUNS ON", "RUNTIMES", "STORAGE", "SINCE"],
       items.map((n) => [
         n.name,
-        n.connected ? out.color("green", "connected") : out.color("red", "not connected"),
+        n.connected ? out.color(n.draining ? "yellow" : "green", n.draining ? "drained" : "connected") : out.color("red", "not connected"),
         String(n.status?.cpu ?? "-"),
         n.status ? formatMib(n.status.memoryMib) : "-",
         n.status ? formatMib(n.status.diskFreeMib) : "-",
@@ -26,5 +26,33 @@ export const nodeList: Command = {
         age(n.since),
       ]),
     );
+  },
+};
+
+export const nodeDrain: Command = {
+  name: "node drain",
+  usage: "vps node drain NAME",
+  summary: "Place no more machines on a node; those that are there stay",
+  examples: ["vps node drain node-1", "vps list --json | jq -r '.[] | select(.node) | .name'   # what is on nodes still"],
+  args: [1, 1],
+  flags: { json: JSON_FLAG },
+  async run({ client, args, out }) {
+    const node = await client().drainNode({ params: { node: args[0]! } });
+    out.done(`${node.name} is given no more machines; those on it stay until you stop or destroy them`);
+    out.data(node);
+  },
+};
+
+export const nodeUndrain: Command = {
+  name: "node undrain",
+  usage: "vps node undrain NAME",
+  summary: "Place machines on a node again",
+  examples: ["vps node undrain node-1"],
+  args: [1, 1],
+  flags: { json: JSON_FLAG },
+  async run({ client, args, out }) {
+    const node = await client().undrainNode({ params: { node: args[0]! } });
+    out.done(`${node.name} is given machines again`);
+    out.data(node);
   },
 };

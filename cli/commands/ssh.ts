@@ -2,7 +2,7 @@
 import { writeFileSync, mkdirSync, existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { HyperlaneError } from "#contract/errors.ts";
-import { decodeExit, encodeU32, F } from "#contract/wire/frames.ts";
+import { decodeExit, decodeU32, encodeU32, F } from "#contract/wire/messages.ts";
 import type { Command } from "#cli/command.ts";
 import { configDir } from "#cli/config.ts";
 import { self } from "#cli/program.ts";
@@ -108,7 +108,7 @@ export const sshProxy: Command = {
           if (type === F.STDOUT) {
             out.raw(payload);
             stream?.send(F.CREDIT, encodeU32(payload.length));
-          } else if (type === F.CREDIT_BACK) pump.credit(payload.readUInt32LE(0));
+          } else if (type === F.CREDIT_BACK) pump.credit(decodeU32(payload));
           else if (type === F.EXIT) {
             const exit = decodeExit(payload);
             if (exit.kind === "errno")

@@ -3,7 +3,7 @@ import { HyperlaneError } from "#contract/errors.ts";
 import { formatMib, parseMib } from "#contract/size.ts";
 import type { Machine } from "#contract/resources/machine.ts";
 import type { Volume } from "#contract/resources/volume.ts";
-import { F } from "#contract/wire/frames.ts";
+import { decodeU32, F } from "#contract/wire/messages.ts";
 import { JSON_FLAG, type Command, type Context } from "#cli/command.ts";
 import type { Output } from "#cli/render/output.ts";
 import { inspecting, pruning, removing } from "#cli/resource.ts";
@@ -228,7 +228,7 @@ async function send(client: Client, out: Context["out"] & Output, volume: string
     { params: { volume } },
     {
       message(type, payload) {
-        if (type === F.CREDIT_BACK) window.credit(payload.readUInt32LE(0));
+        if (type === F.CREDIT_BACK) window.credit(decodeU32(payload));
         if (type === F.EXIT) done.resolve();
       },
       close: (error) => done.reject(error ?? new HyperlaneError("UNAVAILABLE", "The connection to the control plane was lost.")),

@@ -1,6 +1,7 @@
 /** The resources beside the machine: nodes, snapshots, tokens, events. */
 import { z } from "zod";
 import { Device } from "./device.ts";
+import type { Machine } from "./machine.ts";
 import { Name } from "./name.ts";
 import { TemplateStatus } from "./template.ts";
 
@@ -31,6 +32,8 @@ export const Node = z.object({
   name: z.string(),
   address: z.string(),
   connected: z.boolean(),
+  /** It is given no more machines. */
+  draining: z.boolean().default(false),
   status: NodeStatus.nullable(),
   since: z.int(),
 });
@@ -75,6 +78,32 @@ export const Token = z.object({ id: z.string(), name: z.string(), role: Role, cr
 export type Token = z.infer<typeof Token>;
 export const TokenCreate = z.strictObject({ name: Name, role: Role.default("viewer") });
 
+/** A browser that is signed in. token: the id of the one it stands for, with whose end it ends. expiresAt: Unix milliseconds. */
+export const Session = z.object({
+  id: z.string(),
+  name: z.string(),
+  role: Role,
+  token: z.string(),
+  createdAt: z.int(),
+  expiresAt: z.int(),
+});
+export type Session = z.infer<typeof Session>;
+
+/** code: of a link. Either that or a token. */
+export const SessionOpen = z
+  .strictObject({ code: z.string().max(200).optional(), token: z.string().max(4000).optional() })
+  .refine((s) => (s.code === undefined) !== (s.token === undefined), 'must have either "code" or "token"');
+
+/** What others are vouched for by. fingerprint: of its key, or of itself for X.509, as ssh-keygen and openssl print it. expiresAt: null: never. */
+export const Certificate = z.object({
+  name: z.string(),
+  kind: z.enum(["ssh", "x509"]),
+  summary: z.string(),
+  fingerprint: z.string(),
+  expiresAt: z.int().nullable(),
+});
+export type Certificate = z.infer<typeof Certificate>;
+
 /** One appended fact. actor: the token's id, or `reconcile`, or `node:ID`; with it, the log is the audit trail. */
 export const Event = z.object({
   seq: z.int(),
@@ -86,3 +115,9 @@ export const Event = z.object({
   data: z.unknown(),
 });
 export type Event = z.infer<typeof Event>;
+
+/**
+ * What a watcher of changes is told, at most ten times a second. seq: the last event that it knows with this. machines: those that
+ * changed, as they are now; gone: ids of those that are no more. reset: too much has happened since then to be told, so read anew.
+ */
+export type Changes = { seq: number; events: Event[]; machines: Machine[]; gone: string[]; reset?: true };

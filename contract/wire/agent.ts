@@ -191,7 +191,13 @@ export function serviceDefinition(): Record<
     responseDeserialize: (b: Buffer) => unknown;
   }
 > {
-  const raw = { write: (v: unknown) => v as Buffer, read: (b: Buffer) => b };
+  const raw = {
+    write: (v: unknown) => {
+      const bytes = v as Uint8Array;
+      return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    },
+    read: (b: Buffer) => b,
+  };
   const json = (schema: z.ZodType) => ({
     write: (v: unknown) => Buffer.from(JSON.stringify(v)),
     read: (b: Buffer) => schema.parse(JSON.parse(b.toString())),

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { createFrameReader, encodeFrame, encodeSync, F, FRAME_MAX, SYNC_MAGIC, type Frame } from "./frames.ts";
+import { createFrameReader, encodeFrame, encodeSync, FRAME_MAX, SYNC_MAGIC, type Frame } from "./frames.ts";
+import { F } from "./messages.ts";
 
 const nonce = Buffer.from("12345678");
 const answer = Buffer.concat([SYNC_MAGIC, nonce]);

@@ -183,9 +183,12 @@ function createLink(node: Node, deps: Deps) {
         }
       })();
     },
-    open(request: OpenRequest): ClientDuplexStream<Buffer, Buffer> {
+    open(request: OpenRequest): ClientDuplexStream<Uint8Array, Buffer> {
       const m = SERVICE.Open;
-      const stream = client.makeBidiStreamRequest(m.path, m.requestSerialize, m.responseDeserialize) as ClientDuplexStream<Buffer, Buffer>;
+      const stream = client.makeBidiStreamRequest(m.path, m.requestSerialize, m.responseDeserialize) as ClientDuplexStream<
+        Uint8Array,
+        Buffer
+      >;
       stream.write(Buffer.from(JSON.stringify(request)));
       return stream;
     },

@@ -7,13 +7,15 @@ import { ERRORS, HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { isMutation, type Operation } from "#contract/operations.ts";
 import { SCHEMAS } from "#contract/schemas.ts";
 import { allows, hashSecret } from "#control/auth/tokens.ts";
-import type { StoredToken } from "#control/model/state.ts";
-import { tokenOf, type Deps, type Handlers, type Write } from "./handler.ts";
+import type { StoredSession, StoredToken } from "#control/model/state.ts";
+import { sessionOf, tokenOf, type Cookie, type Deps, type Handlers, type Write } from "./handler.ts";
 import { imageHandlers } from "./images.ts";
 import { machineHandlers } from "./machines.ts";
 import { templateHandlers } from "./templates.ts";
 import { networkHandlers } from "./networks.ts";
+import { nodeHandlers } from "./nodes.ts";
 import { resourceHandlers } from "./resources.ts";
+import { sessionHandlers } from "./sessions.ts";
 import { check, parseBody } from "./request.ts";
 import { match, type Route } from "./route.ts";
 import { snapshotHandlers } from "./snapshots.ts";
@@ -26,10 +28,15 @@ export const HANDLERS: Handlers = {
   ...networkHandlers,
   ...templateHandlers,
   ...snapshotHandlers,
+  ...nodeHandlers,
+  ...sessionHandlers,
   ...resourceHandlers,
 };
 type Checks = { query?: z.ZodType; body?: z.ZodType };
-type AnyHandler = (deps: Deps, request: { params: Record<string, string>; query: unknown; body: unknown; token: StoredToken }) => unknown;
+type AnyHandler = (
+  deps: Deps,
+  request: { params: Record<string, string>; query: unknown; body: unknown; token: StoredToken; session: StoredSession | null },
+) => unknown;
 
 /** secret: the bearer token, if one was sent. search: of the URL, with its question mark. */
 export type Incoming = {
@@ -41,25 +48,34 @@ export type Incoming = {
   text: string;
   /** Whose call it is, where that is known without a token. */
   as?: StoredToken;
+  /** Of a browser's cookie, from a page of ours. */
+  cookie?: string | undefined;
 };
 /** replayed: the answer is the one kept for the idempotency key. */
-export type Outgoing = { status: number; body: string; type: "application/json" | "text/plain"; replayed?: true };
-export type Admitted = Route & { token: StoredToken; query: unknown };
+export type Outgoing = { status: number; body: string; type: "application/json" | "text/plain"; replayed?: true; cookie?: Cookie };
+export type Admitted = Route & { token: StoredToken; session: StoredSession | null; query: unknown };
 
 /** Route, token, permission and query: what a live stream goes through as well. At once, but for a token that takes a promise. */
 export function admit(
   deps: Deps,
-  { method, pathname, search, secret, as }: Pick<Incoming, "method" | "pathname" | "search" | "secret" | "as">,
+  { method, pathname, search, secret, as, cookie }: Pick<Incoming, "method" | "pathname" | "search" | "secret" | "as" | "cookie">,
 ): Admitted | Promise<Admitted> {
   const route = match(method, pathname);
   const { operation } = route;
-  const enter = (token: StoredToken | undefined): Admitted => ({
+  const enter = (token: StoredToken | undefined, session: StoredSession | null = null): Admitted => ({
     ...route,
+    session,
     token: permit(token, operation),
     query: check((SCHEMAS[route.name] as Checks).query, "query", Object.fromEntries(new URLSearchParams(search))),
   });
   if (operation.permission === "open") return enter(NOBODY);
   if (as) return enter(as);
+  if (secret === undefined && cookie !== undefined) {
+    const found = sessionOf(deps, cookie);
+    if (!found)
+      throw new HyperlaneError("UNAUTHENTICATED", "This browser is no longer signed in.", { hint: "`vps web` signs it in again." });
+    return enter(found.token, found.session);
+  }
   if (secret === undefined) throw new HyperlaneError("UNAUTHENTICATED", "No API token was sent.");
   const token = tokenOf(deps, secret);
   return token instanceof Promise ? token.then(enter) : enter(token);
@@ -114,13 +130,13 @@ async function mutate(
   }
   // One that awaits nothing is not awaited: between its checks and its events nothing else may come.
   const handled = handle();
-  const { events, result, secret } = handled instanceof Promise ? await handled : handled;
+  const { events, result, secret, cookie } = handled instanceof Promise ? await handled : handled;
   if (events.length) store.append(events).catch(() => {});
   const body = JSON.stringify(result());
   // The answer and its events commit together, so that a crash keeps both or neither.
   if (key !== undefined && !secret) store.append([], { key, fingerprint, status: 200, body }).catch(() => {});
   await store.settled();
-  return { status: 200, body, type: "application/json" };
+  return { status: 200, body, type: "application/json", ...(cookie !== undefined && { cookie }) };
 }
 
 const NOBODY: StoredToken = { id: "nobody", name: "nobody", role: "viewer", hash: "", createdAt: 0 };

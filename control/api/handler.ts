@@ -2,14 +2,16 @@
 import type { Body, Output, Query } from "#contract/schemas.ts";
 import { HyperlaneError } from "#contract/errors.ts";
 import { nearest } from "#contract/nearest.ts";
+import type { Certificate } from "#contract/resources/other.ts";
 import { OPERATIONS, type OperationName } from "#contract/operations.ts";
 import { can, VERBS, type Verb } from "#contract/resources/states.ts";
 import type { Connections } from "#control/agents/connections.ts";
 import { looksLikeJwt, verifyJwt } from "#control/auth/jwt.ts";
-import { findToken } from "#control/auth/tokens.ts";
+import type { Links } from "#control/auth/links.ts";
+import { findToken, hashSecret } from "#control/auth/tokens.ts";
 import type { Mover } from "#control/images/mover.ts";
 import type { SshCa } from "#control/auth/ssh.ts";
-import { findMachine, type NewEvent, type State, type StoredMachine, type StoredToken } from "#control/model/state.ts";
+import { findMachine, type NewEvent, type State, type StoredMachine, type StoredSession, type StoredToken } from "#control/model/state.ts";
 import type { Store } from "#control/store/store.ts";
 
 export type Deps = {
@@ -17,16 +19,27 @@ export type Deps = {
   ssh: SshCa;
   connections: Connections;
   images: Mover;
+  links: Links;
+  certificates: readonly Certificate[];
   jwtSecret: string | null;
   maxDiskMib: number | null;
   version: string;
   startedAt: number;
   now(): number;
-  newId(kind: "m" | "s" | "i" | "t" | "n" | "v" | "w"): string;
+  newId(kind: "m" | "s" | "i" | "t" | "n" | "v" | "w" | "b"): string;
 };
-export type Request<N extends OperationName> = { params: Record<string, string>; query: Query<N>; body: Body<N>; token: StoredToken };
+/** token: who asks; of a browser, the one that its session stands for. */
+export type Request<N extends OperationName> = {
+  params: Record<string, string>;
+  query: Query<N>;
+  body: Body<N>;
+  token: StoredToken;
+  session: StoredSession | null;
+};
+/** What a browser is to send with all it asks from now on; null: nothing more. */
+export type Cookie = { secret: string; maxAgeS: number } | null;
 /** secret: the answer must not be kept for an idempotency key. */
-export type Write<T> = { events: NewEvent[]; result: () => T; secret?: true };
+export type Write<T> = { events: NewEvent[]; result: () => T; secret?: true; cookie?: Cookie };
 
 type Live = { [N in OperationName]: (typeof OPERATIONS)[N] extends { live: true } ? N : never }[OperationName];
 type Mutation = { [N in OperationName]: (typeof OPERATIONS)[N]["method"] extends "GET" ? never : N }[OperationName];
@@ -46,6 +59,16 @@ export function tokenOf(
   secret: string,
 ): StoredToken | undefined | Promise<StoredToken | undefined> {
   return jwtSecret !== null && looksLikeJwt(secret) ? verifyJwt(secret, jwtSecret, now()) : findToken(store.state, secret);
+}
+
+/** The session of a cookie's secret, and the token it stands for. undefined: it is over. */
+export function sessionOf(
+  { store, now }: Pick<Deps, "store" | "now">,
+  secret: string,
+): { session: StoredSession; token: StoredToken } | undefined {
+  const hash = hashSecret(secret);
+  const session = [...store.state.session.values()].find((s) => s.hash === hash && s.expiresAt > now());
+  return session && { session, token: { ...session, id: session.token, hash: "" } };
 }
 
 export function machineOf(state: State, params: Record<string, string>): StoredMachine {

@@ -8,15 +8,16 @@ import type { ServerWebSocket } from "bun";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import type { Query } from "#contract/schemas.ts";
 import type { OpenRequest } from "#contract/wire/agent.ts";
-import { encodeMessage, F } from "#contract/wire/frames.ts";
+import { encodeMessage, F } from "#contract/wire/messages.ts";
 import type { Image } from "#contract/resources/image.ts";
 import { findImage } from "#control/images/catalog.ts";
 import type { Credentials } from "#oci/session.ts";
 import type { OnProgress } from "#oci/transfer.ts";
 import { fromGrpc } from "#control/agents/connections.ts";
-import type { NewEvent, StoredEvent } from "#control/model/state.ts";
+import type { NewEvent } from "#control/model/state.ts";
 import { demand, machineOf, type Deps, type LiveName } from "./handler.ts";
 import { demandAtRest, volumeOf } from "./volumes.ts";
+import { watchChanges, watchEvents } from "./watch.ts";
 
 export type Session = {
   name: LiveName;
@@ -26,19 +27,17 @@ export type Session = {
   token: string;
   /** For a registry, as Docker's X-Registry-Auth header carries them. */
   credentials?: Credentials | undefined;
-  stream?: ClientDuplexStream<Buffer, Buffer>;
+  stream?: ClientDuplexStream<Uint8Array, Buffer>;
   stop?: () => void;
 };
 type Socket = ServerWebSocket<Session>;
-
-/** A client that reads events this much slower than they come is cut off; it can go on from the last number it saw. */
-const EVENTS_BEHIND_BYTES = 8 * 1024 * 1024;
 
 export function createLive(deps: Deps) {
   return {
     open(ws: Socket): void {
       try {
-        if (ws.data.name === "watchEvents") watch(ws, deps);
+        if (ws.data.name === "watchEvents") ws.data.stop = watchEvents(ws, deps);
+        else if (ws.data.name === "watchChanges") ws.data.stop = watchChanges(ws, deps);
         else if (ws.data.name === "pullImage" || ws.data.name === "pushImage") void transfer(ws, deps);
         else relay(ws, deps);
       } catch (thrown) {
@@ -58,26 +57,9 @@ export function createLive(deps: Deps) {
 
 function fail(ws: Socket, thrown: unknown): void {
   const error = toHyperlaneError(thrown);
-  if (["watchEvents", "pullImage", "pushImage"].includes(ws.data.name)) ws.send(JSON.stringify({ error }));
+  if (["watchEvents", "watchChanges", "pullImage", "pushImage"].includes(ws.data.name)) ws.send(JSON.stringify({ error }));
   else ws.send(encodeMessage(F.ERROR, Buffer.from(JSON.stringify(error))));
   ws.close(1011);
-}
-
-/** From `after` (default: now), first what the log holds, then what comes; no gap and no double in between. subject: of that one alone. */
-function watch(ws: Socket, { store }: Deps): void {
-  const { after = store.lastSeq, subject } = ws.data.query as Query<"watchEvents">;
-  let sent = after;
-  const send = (events: StoredEvent[]): void => {
-    for (const event of events) {
-      if (event.seq <= sent) continue;
-      sent = event.seq;
-      if (subject === undefined || event.subject === subject) ws.send(JSON.stringify(event));
-    }
-    if (ws.getBufferedAmount() > EVENTS_BEHIND_BYTES)
-      fail(ws, new HyperlaneError("TOO_LARGE", "This client reads events too slowly.", { hint: `Connect again with after=${sent}.` }));
-  };
-  ws.data.stop = store.subscribe(send);
-  for (let page = store.events(sent, 1000); page.length; page = store.events(sent, 1000)) send(page);
 }
 
 function relay(ws: Socket, deps: Deps): void {
@@ -111,7 +93,7 @@ function importing({ params, token }: Session, { store }: Deps): { node: string;
   const events: NewEvent[] = [{ type: "v1.VolumeImported", subject: volume.id, actor: token, data: {} }];
   let node = volume.node;
   if (node === null) {
-    const free = [...store.state.node.values()].filter((n) => n.connected && n.status);
+    const free = [...store.state.node.values()].filter((n) => n.connected && n.status && !n.draining);
     node = free.sort((a, b) => b.status!.diskFreeMib - a.status!.diskFreeMib)[0]?.id ?? null;
     if (node === null) throw new HyperlaneError("NO_CAPACITY", "No node is connected.");
     events.push({ type: "v1.VolumePlaced", subject: volume.id, actor: token, data: { node } });

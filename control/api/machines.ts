@@ -299,7 +299,7 @@ function checkFits({ store }: Deps, machine: StoredMachine, spec: StoredMachine[
   const node = machine.node === null ? undefined : store.state.node.get(machine.node);
   if (!node?.status || (spec.cpu <= machine.spec.cpu && spec.memoryMib <= machine.spec.memoryMib)) return;
   const others = [...store.state.machine.values()].filter((m) => m.id !== machine.id);
-  const why = whyNot(spec, { ...node, connected: true }, usageByNode(others, store.state.volume.values()).get(node.id));
+  const why = whyNot(spec, { ...node, connected: true, draining: false }, usageByNode(others, store.state.volume.values()).get(node.id));
   if (why !== null)
     throw new HyperlaneError(
       "NO_CAPACITY",

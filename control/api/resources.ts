@@ -1,25 +1,13 @@
-/** Operations on nodes, events, tokens, and on the control plane itself. */
+/** Operations on events, tokens, and on the control plane itself. */
 import { HyperlaneError } from "#contract/errors.ts";
-import { refOf } from "#contract/resources/device.ts";
 import { createSecret } from "#control/auth/tokens.ts";
-import { CAPABILITIES, DEFAULT_RUNTIME } from "#runtimes/capabilities.ts";
 import type { State } from "#control/model/state.ts";
 import type { Handlers } from "./handler.ts";
+import { publicSession } from "./sessions.ts";
 import { renderMetrics } from "./metrics.ts";
 import { openapiDocument } from "./openapi.ts";
 
-type Names =
-  | "health"
-  | "metrics"
-  | "openapi"
-  | "whoami"
-  | "listNodes"
-  | "listDevices"
-  | "listRuntimes"
-  | "listEvents"
-  | "listTokens"
-  | "createToken"
-  | "removeToken";
+type Names = "health" | "metrics" | "openapi" | "whoami" | "listCertificates" | "listEvents" | "listTokens" | "createToken" | "removeToken";
 
 export const resourceHandlers: Pick<Handlers, Names> = {
   health: ({ store, version }) => {
@@ -28,24 +16,9 @@ export const resourceHandlers: Pick<Handlers, Names> = {
   },
   metrics: (deps) => renderMetrics(deps),
   openapi: ({ version }) => openapiDocument(version),
-  whoami: (_, { token: { id, name, role } }) => ({ id, name, role }),
+  whoami: (_, { token: { id, name, role }, session }) => ({ id, name, role, session: session && publicSession(session) }),
+  listCertificates: ({ certificates }) => ({ items: [...certificates], next: null }),
 
-  listNodes: ({ store }) => ({ items: [...store.state.node.values()], next: null }),
-  listDevices({ store }) {
-    const holders = holdersOf(store.state);
-    const held = (node: string, address: string): string | null => holders.get(`${node} ${refOf(address)}`) ?? null;
-    const items = [...store.state.node.values()].flatMap((node) =>
-      (node.status?.devices ?? []).map((d) => ({ ...d, node: node.name, machine: held(node.id, d.address) })),
-    );
-    return { items, next: null };
-  },
-  listRuntimes: ({ store }) => ({
-    items: Object.entries(CAPABILITIES).map(([name, can]) => ({
-      ...{ name, default: name === DEFAULT_RUNTIME, ...can },
-      nodes: [...store.state.node.values()].flatMap((n) => (n.connected && n.status?.runtimes.includes(name) ? [n.name] : [])),
-    })),
-    next: null,
-  }),
   listEvents({ store }, { query }) {
     const { names, volumeNames, networkNames } = store.state;
     const id = (name: string) => names.get(name) ?? volumeNames.get(name) ?? networkNames.get(name) ?? name;
@@ -79,9 +52,4 @@ export const resourceHandlers: Pick<Handlers, Names> = {
 function publicToken(state: State, id: string) {
   const { hash: _, ...token } = state.token.get(id)!;
   return token;
-}
-
-/** By node and device: the name of the machine that has it, or will when it starts. */
-function holdersOf(state: State): Map<string, string> {
-  return new Map([...state.machine.values()].flatMap((m) => m.spec.devices.map((ref) => [`${m.node} ${ref}`, m.name] as const)));
 }

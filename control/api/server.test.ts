@@ -4,6 +4,7 @@ import { hyperfleet } from "#control/dialects/hyperfleet.ts";
 import { openStore } from "#control/store/store.ts";
 import type { Deps } from "./handler.ts";
 import { startServer } from "./server.ts";
+import { createSite } from "./site.ts";
 
 const MIB = 2 ** 20;
 
@@ -14,7 +15,7 @@ test("a body of more than 1 MiB is refused as soon as that is seen, in our words
   const deps = { store, jwtSecret: null, now: Date.now, version: "0" } as Deps;
   const log = (): void => {};
   const dialects = [hyperfleet(deps, { open: false, log })];
-  const server = startServer(deps, { hostname: "127.0.0.1", port: 0, dialects, log });
+  const server = startServer(deps, { hostname: "127.0.0.1", port: 0, dialects, site: createSite("/nowhere"), log });
   const post = async (path: string, body: string | ReadableStream): Promise<[number, unknown]> => {
     const headers = { authorization: `Bearer ${secret}` };
     const answer = await fetch(`http://127.0.0.1:${server.port}${path}`, { method: "POST", headers, body });

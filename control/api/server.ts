@@ -8,6 +8,8 @@ import { openapiPage } from "./openapi.ts";
 import { respondPage } from "./page.ts";
 import { serveRegistry } from "./registry.ts";
 import { bearerOf, readText } from "./request.ts";
+import { cookieOf, demandOwnPage, setCookie } from "./sessions.ts";
+import type { Site } from "./site.ts";
 import type { Credentials } from "#oci/session.ts";
 
 const LAYER_MAX_BYTES = 64 * 1024 * 1024 * 1024;
@@ -18,7 +20,14 @@ export type Dialect = (request: Request, url: URL) => Promise<Response> | undefi
 /** tls: PEMs; needed when `hostname` is not loopback. */
 export function startServer(
   deps: Deps,
-  options: { hostname: string; port: number; tls?: { key: string; cert: string }; dialects: readonly Dialect[]; log(line: string): void },
+  options: {
+    hostname: string;
+    port: number;
+    tls?: { key: string; cert: string };
+    dialects: readonly Dialect[];
+    site: Site;
+    log(line: string): void;
+  },
 ): Server<Session> {
   const { log } = options;
   return Bun.serve<Session>({
@@ -35,16 +44,21 @@ export function startServer(
         const answer = dialect(request, url);
         if (answer) return await answer;
       }
-      if (request.method === "GET" && (url.pathname === "/" || url.pathname === "/docs")) return respondPage(openapiPage(deps.version));
+      if (request.method === "GET" && url.pathname === "/docs") return respondPage(openapiPage(deps.version));
+      if (request.method === "GET" && url.pathname === "/") return new Response(null, { status: 302, headers: { location: "/web/" } });
+      if (request.method === "GET" && (url.pathname === "/web" || url.pathname.startsWith("/web/"))) return options.site(request, url);
       const head = {
         method: request.method,
         pathname: url.pathname,
         search: url.search,
         secret: bearerOf(request),
         idempotencyKey: request.headers.get("idempotency-key"),
+        cookie: cookieOf(request, url),
       };
+      // Signing in is open to all, but not to a page that would sign its visitors in as somebody else.
+      if (head.secret === undefined && request.method !== "GET") demandOwnPage(request, url);
       if (request.headers.has("upgrade")) return await upgrade(deps, request, server, head, log);
-      return respond(await call(deps, { ...head, text: await readText(request) }, log));
+      return respond(await call(deps, { ...head, text: await readText(request) }, log), url);
     },
     websocket: { ...createLive(deps), maxPayloadLength: 256 * 1024, idleTimeout: 0, sendPings: true },
     error: (thrown) => respond(refusal(thrown, log)),
@@ -83,9 +97,14 @@ function registryAuth(header: string | null): Credentials | undefined {
   }
 }
 
-function respond({ status, body, type, replayed }: Outgoing): Response {
+function respond({ status, body, type, replayed, cookie }: Outgoing, url?: URL): Response {
   return new Response(body, {
     status,
-    headers: { "content-type": `${type}; charset=utf-8`, ...(replayed && { "idempotency-replayed": "true" }) },
+    headers: {
+      "content-type": `${type}; charset=utf-8`,
+      ...(replayed && { "idempotency-replayed": "true" }),
+      ...(cookie !== undefined && url && { "set-cookie": setCookie(cookie, url) }),
+      "x-content-type-options": "nosniff",
+    },
   });
 }

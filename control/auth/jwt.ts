@@ -22,7 +22,8 @@ export async function verifyJwt(jwt: string, secret: string, now: number): Promi
   const role = Role.safeParse(verified?.payload.role ?? "admin");
   if (!verified || !role.success || typeof verified.payload.sub !== "string" || !verified.payload.sub) return undefined;
   const name = verified.payload.sub.slice(0, 64);
-  return { id: `jwt:${name}`, name, role: role.data, hash: "", createdAt: (verified.payload.iat ?? 0) * 1000 };
+  const { iat = 0, exp } = verified.payload;
+  return { id: `jwt:${name}`, name, role: role.data, hash: "", createdAt: iat * 1000, ...(exp !== undefined && { expiresAt: exp * 1000 }) };
 }
 
 /** seconds: how long it is good for. */

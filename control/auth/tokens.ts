@@ -30,8 +30,8 @@ export function findToken(state: State, secret: string): StoredToken | undefined
   return undefined;
 }
 
-/** Ids carry their kind: m-..., s-..., i-..., t-..., n-..., v-..., w-... */
-export function newId(kind: "m" | "s" | "i" | "t" | "n" | "v" | "w"): string {
+/** Ids carry their kind: m-..., s-..., i-..., t-..., n-..., v-..., w-..., b-... */
+export function newId(kind: "m" | "s" | "i" | "t" | "n" | "v" | "w" | "b"): string {
   const alphabet = "abcdefghijklmnopqrstuvwxyz234567";
   return `${kind}-${[...randomBytes(12)].map((b) => alphabet[b & 31]).join("")}`;
 }

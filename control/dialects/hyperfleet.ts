@@ -5,7 +5,7 @@
 import { ERRORS, fromErrorBody, HyperlaneError, toHyperlaneError, type ErrorCode } from "#contract/errors.ts";
 import { DEFAULT_PLATFORM } from "#contract/oci/manifest.ts";
 import type { Machine } from "#contract/resources/machine.ts";
-import { createCollector, encodeMessage, exitCode, F } from "#contract/wire/frames.ts";
+import { createCollector, encodeMessage, exitCode, F } from "#contract/wire/messages.ts";
 import { call } from "#control/api/call.ts";
 import { machineOf, view, type Deps } from "#control/api/handler.ts";
 import { respondPage } from "#control/api/page.ts";

@@ -1,4 +1,4 @@
-/** Events of nodes and of API tokens. */
+/** Events of nodes, and of those who may ask: API tokens and browsers. */
 import type { NodeStatus, Role } from "#contract/resources/other.ts";
 import { invariant } from "#contract/errors.ts";
 import type { Reducers } from "./state.ts";
@@ -8,6 +8,8 @@ export type NodeEvents = {
   "v1.NodeConnected": { status: NodeStatus };
   "v1.NodeObserved": { status: NodeStatus };
   "v1.NodeLost": { reason: string };
+  "v1.NodeDrained": Record<string, never>;
+  "v1.NodeUndrained": Record<string, never>;
   /** Said for the record: nodes report what they have. */
   "v1.TemplateBuilt": { key: string; image: string };
   "v1.TemplatesRemoved": { keys: string[] };
@@ -15,6 +17,9 @@ export type NodeEvents = {
 export type TokenEvents = {
   "v1.TokenCreated": { name: string; role: Role; hash: string };
   "v1.TokenRemoved": Record<string, never>;
+  /** hash: of the cookie's secret. */
+  "v1.SessionOpened": { token: string; name: string; role: Role; hash: string; expiresAt: number };
+  "v1.SessionClosed": Record<string, never>;
 };
 
 export const nodeReducers: Reducers<NodeEvents> = {
@@ -23,6 +28,7 @@ export const nodeReducers: Reducers<NodeEvents> = {
       id: e.subject,
       ...e.data,
       connected: false,
+      draining: state.node.get(e.subject)?.draining ?? false,
       status: state.node.get(e.subject)?.status ?? null,
       since: e.at,
     });
@@ -33,6 +39,8 @@ export const nodeReducers: Reducers<NodeEvents> = {
   "v1.TemplateBuilt": () => [],
   "v1.TemplatesRemoved": () => [],
   "v1.NodeLost": (state, e) => patch(state, e, { connected: false, since: e.at }),
+  "v1.NodeDrained": (state, e) => patch(state, e, { draining: true }),
+  "v1.NodeUndrained": (state, e) => patch(state, e, { draining: false }),
 };
 
 export const tokenReducers: Reducers<TokenEvents> = {
@@ -42,7 +50,17 @@ export const tokenReducers: Reducers<TokenEvents> = {
   },
   "v1.TokenRemoved": (state, e) => {
     state.token.delete(e.subject);
-    return [["token", e.subject]];
+    const sessions = [...state.session.values()].filter((s) => s.token === e.subject).map((s) => s.id);
+    for (const id of sessions) state.session.delete(id);
+    return [["token", e.subject], ...sessions.map((id): ["session", string] => ["session", id])];
+  },
+  "v1.SessionOpened": (state, e) => {
+    state.session.set(e.subject, { id: e.subject, ...e.data, createdAt: e.at });
+    return [["session", e.subject]];
+  },
+  "v1.SessionClosed": (state, e) => {
+    state.session.delete(e.subject);
+    return [["session", e.subject]];
   },
 };
 

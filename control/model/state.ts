@@ -3,7 +3,7 @@
  * objects it touches and names them, so the store knows which projection rows to write.
  */
 import type { Image } from "#contract/resources/image.ts";
-import type { Event, Node, Snapshot, Token } from "#contract/resources/other.ts";
+import type { Event, Node, Session, Snapshot, Token } from "#contract/resources/other.ts";
 import type { Machine } from "#contract/resources/machine.ts";
 import type { Network } from "#contract/resources/network.ts";
 import type { Volume } from "#contract/resources/volume.ts";
@@ -21,7 +21,9 @@ export type StoredMachine = Machine & { slot: number };
 /** made: its disk has been there. */
 export type StoredVolume = Omit<Volume, "usedBy"> & { made: boolean };
 export type StoredNetwork = Omit<Network, "machines">;
-export type StoredToken = Token & { hash: string };
+/** expiresAt: of one that is not for ever. */
+export type StoredToken = Token & { hash: string; expiresAt?: number };
+export type StoredSession = Session & { hash: string };
 
 /** One map per kind of resource, by id. A destroyed machine leaves its map; the log remembers it. */
 export type State = {
@@ -30,6 +32,7 @@ export type State = {
   snapshot: Map<string, Snapshot>;
   image: Map<string, Image>;
   token: Map<string, StoredToken>;
+  session: Map<string, StoredSession>;
   volume: Map<string, StoredVolume>;
   network: Map<string, StoredNetwork>;
   /** Names of machines, to ids. Derived. */
@@ -42,8 +45,8 @@ export type State = {
   /** Snapshots of a machine or a volume, by its id. Derived. */
   snapshotsOf: Map<string, Set<string>>;
 };
-export type Kind = "machine" | "node" | "snapshot" | "image" | "token" | "volume" | "network";
-export const KINDS: readonly Kind[] = ["machine", "node", "snapshot", "image", "token", "volume", "network"];
+export type Kind = "machine" | "node" | "snapshot" | "image" | "token" | "session" | "volume" | "network";
+export const KINDS: readonly Kind[] = ["machine", "node", "snapshot", "image", "token", "session", "volume", "network"];
 export type Touched = readonly [kind: Kind, id: string][];
 
 export type EventData = MachineEvents & NodeEvents & TokenEvents & SnapshotEvents & ImageEvents & VolumeEvents & NetworkEvents;
@@ -72,6 +75,7 @@ export function emptyState(): State {
     snapshot: new Map(),
     image: new Map(),
     token: new Map(),
+    session: new Map(),
     volume: new Map(),
     network: new Map(),
     volumeNames: new Map(),

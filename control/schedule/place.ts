@@ -59,6 +59,7 @@ export const CPU_OVERCOMMIT = 8;
 export function whyNot(spec: MachineSpec, node: Node, usage: Usage | undefined): string | null {
   const s = node.status;
   if (!node.connected || !s) return "not connected";
+  if (node.draining) return "is drained";
   const runtime = spec.runtime ?? DEFAULT_RUNTIME;
   if (!s.runtimes.includes(runtime)) return `has no runtime "${runtime}", but ${s.runtimes.join(", ")}`;
   for (const ref of spec.devices) {

@@ -71,11 +71,14 @@ async function onTerminal(words: string, more: Record<string, string> = {}): Pro
 /** What differs from run to run, by what it is. */
 function settle(text: string): string {
   return text
-    .replace(/\b([msintvw])-[a-z2-7]{12}\b/g, "$1-ID")
+    .replace(/\b([msintvwb])-[a-z2-7]{12}\b/g, "$1-ID")
     .replace(/hl_[\w-]{43}/g, "hl_SECRET")
+    .replace(/sign-in#[\w-]{43}/g, "sign-in#CODE")
+    .replace(/SHA256:[\w+/]{43}|([0-9A-F]{2}:){31}[0-9A-F]{2}/g, "FINGERPRINT")
+    .replace(/20\d\d-\d\d-\d\d(?=  )/g, "DATE")
     .replace(/127\.0\.0\.1:\d+/g, "127.0.0.1:PORT")
     .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "TIME")
-    .replace(/("(?:createdAt|updatedAt|since|retryAt)": )\d+/g, "$10")
+    .replace(/("(?:createdAt|updatedAt|since|retryAt|expiresAt)": )\d+/g, "$10")
     .replace(/("(?:revision|pid)": )\d+/g, "$10")
     .replace(/\(\d+\.\ds\)/g, "(0.1s)")
     .replace(/\b\d+s( ago)?$/gm, "0s$1")

@@ -3,7 +3,8 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Database } from "bun:sqlite";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createConnection } from "node:net";
-import { encodeFrame, encodeSync, F } from "#contract/wire/frames.ts";
+import { encodeFrame, encodeSync } from "#contract/wire/frames.ts";
+import { F } from "#contract/wire/messages.ts";
 import { startNode, WHY_NOT, type TestNode } from "./node.ts";
 
 if (WHY_NOT) console.log(`SKIP tests/e2e/crash: ${WHY_NOT}`);

@@ -5,6 +5,7 @@ import { Readable } from "node:stream";
 import { startAgentServer } from "#agent/server.ts";
 import { initControl } from "#control/init.ts";
 import { runControl, wallClock } from "#control/main.ts";
+import { webDir } from "#host/place.ts";
 import { importRootfs } from "#oci/archive.ts";
 import { createRegistry } from "#oci/client.ts";
 import { createClient, type Client } from "#sdk/client.ts";
@@ -80,7 +81,7 @@ export async function startFakeNode(made: Made, dir: string, { stepMs, log, ...s
 
 /** The control plane, once it has an image and its node. */
 export async function serveFake(dir: string, made: Made, log: (line: string) => void) {
-  const control = await runControl(dir, "0.1.0", log);
+  const control = await runControl(dir, { version: "0.1.0", webDir: webDir(), log });
   const url = `http://127.0.0.1:${control.port}`;
   const token = made.secret!;
   const client = createClient({ url, token });

@@ -164,6 +164,8 @@ export async function createWorld(
           ssh: undefined as never,
           connections: undefined as never,
           images: undefined as never,
+          links: undefined as never,
+          certificates: [],
           jwtSecret: null,
           maxDiskMib: null,
         };

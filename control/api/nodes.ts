@@ -1,0 +1,57 @@
+/** Operations on nodes, and on what they have. */
+import { HyperlaneError } from "#contract/errors.ts";
+import { nearest } from "#contract/nearest.ts";
+import { refOf } from "#contract/resources/device.ts";
+import type { Node } from "#contract/resources/other.ts";
+import { CAPABILITIES, DEFAULT_RUNTIME } from "#runtimes/capabilities.ts";
+import type { State } from "#control/model/state.ts";
+import type { Deps, Handlers, Request } from "./handler.ts";
+
+export const nodeHandlers: Pick<Handlers, "listNodes" | "drainNode" | "undrainNode" | "listDevices" | "listRuntimes"> = {
+  listNodes: ({ store }) => ({ items: [...store.state.node.values()], next: null }),
+  listDevices({ store }) {
+    const holders = holdersOf(store.state);
+    const held = (node: string, address: string): string | null => holders.get(`${node} ${refOf(address)}`) ?? null;
+    const items = [...store.state.node.values()].flatMap((node) =>
+      (node.status?.devices ?? []).map((d) => ({ ...d, node: node.name, machine: held(node.id, d.address) })),
+    );
+    return { items, next: null };
+  },
+  listRuntimes: ({ store }) => ({
+    items: Object.entries(CAPABILITIES).map(([name, can]) => ({
+      ...{ name, default: name === DEFAULT_RUNTIME, ...can },
+      nodes: [...store.state.node.values()].flatMap((n) => (n.connected && n.status?.runtimes.includes(name) ? [n.name] : [])),
+    })),
+    next: null,
+  }),
+  drainNode: (deps, request) => drain(deps, request, true),
+  undrainNode: (deps, request) => drain(deps, request, false),
+};
+
+/** Its machines stay where they are: their disks are there. */
+function drain({ store: { state } }: Deps, { params, token }: Request<"drainNode" | "undrainNode">, draining: boolean) {
+  const node = nodeOf(state, params.node ?? "");
+  const type = draining ? ("v1.NodeDrained" as const) : ("v1.NodeUndrained" as const);
+  return {
+    events: (node.draining ?? false) === draining ? [] : [{ type, subject: node.id, actor: token.id, data: {} }],
+    result: () => state.node.get(node.id)!,
+  };
+}
+
+function nodeOf(state: State, name: string): Node {
+  const nodes = [...state.node.values()];
+  const node = nodes.find((n) => n.name === name) ?? state.node.get(name);
+  if (node) return node;
+  const near = nearest(
+    name,
+    nodes.map((n) => n.name),
+  );
+  throw new HyperlaneError("NOT_FOUND", `There is no node "${name}".`, {
+    hint: `${near === undefined ? "" : `Did you mean "${near}"? `}\`vps node list\` shows all.`,
+  });
+}
+
+/** By node and device: the name of the machine that has it, or will when it starts. */
+function holdersOf(state: State): Map<string, string> {
+  return new Map([...state.machine.values()].flatMap((m) => m.spec.devices.map((ref) => [`${m.node} ${ref}`, m.name] as const)));
+}
