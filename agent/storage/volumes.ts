@@ -142,14 +142,15 @@ export function openVolumes(deps: Deps) {
   }
 
   function sizeOf(id: string): number {
-    return existsSync(storage.diskPath(id)) ? statSync(storage.diskPath(id)).size / 2 ** 20 : 0;
+    // It may be changing places just now: a restore puts another in its place.
+    return (statSync(storage.diskPath(id), { throwIfNoEntry: false })?.size ?? 0) / 2 ** 20;
   }
 
   function observed({ record }: Entry): VolumeObserved {
     const { desired, state, reason, snapshots, restoredEpoch } = record;
     const path = storage.diskPath(desired.id);
     // In whole MiB, or every look would be news.
-    const bytes = existsSync(path) ? Math.ceil((statSync(path).blocks * 512) / 2 ** 20) * 2 ** 20 : 0;
+    const bytes = Math.ceil(((statSync(path, { throwIfNoEntry: false })?.blocks ?? 0) * 512) / 2 ** 20) * 2 ** 20;
     return { state, revision: desired.revision, sizeMib: sizeOf(desired.id), bytes, reason, snapshots, restoredEpoch };
   }
 
