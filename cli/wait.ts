@@ -1,6 +1,7 @@
 /** Waiting for a machine: on the event stream, with what was last seen and why in every failure. */
 import { HyperlaneError } from "#contract/errors.ts";
 import type { Machine } from "#contract/resources/machine.ts";
+import { doing } from "#contract/resources/words.ts";
 import type { Client } from "#sdk/client.ts";
 import type { Output } from "#cli/render/output.ts";
 
@@ -81,10 +82,4 @@ export async function waitFor(client: Client, id: string, out: Output, done: (ma
 /** Its node knows what was asked for then, or it is on none yet. */
 export function hasHeard(m: Machine, asked: Machine): boolean {
   return m.node === null || (m.observed?.revision ?? 0) >= asked.revision;
-}
-
-/** What goes on with it, in a word: its state, or more nearly what its node is doing. */
-function doing({ destroying, observed, state }: Machine): string {
-  if (destroying) return "destroying";
-  return observed && ["preparing", "starting", "stopping"].includes(observed.phase) ? observed.phase : state;
 }

@@ -12,6 +12,7 @@ import { buildKernel } from "./kernel.ts";
 import { buildPackages } from "./packages.ts";
 import { runSimulation } from "./sim.ts";
 import { runTidy } from "./tidy.ts";
+import { buildWeb } from "./web.ts";
 
 const COMMANDS: Record<string, () => Promise<void>> = {
   guest: buildGuest,
@@ -21,6 +22,7 @@ const COMMANDS: Record<string, () => Promise<void>> = {
   packages: buildPackages,
   sim: runSimulation,
   tidy: runTidy,
+  web: buildWeb,
   "bench-boot": benchBoot,
   "bench-cli": benchCli,
   "bench-containers": benchContainers,

@@ -27,7 +27,7 @@ export async function climbDown(
   { record, save }: { record: Record; save(): void },
   vm: Vm,
   channel: Channel | undefined,
-  stopFrame: Buffer,
+  stopFrame: Uint8Array,
 ): Promise<void> {
   const asks = (): boolean => record.stopping!.rung === "init" || record.stopping!.rung === "button";
   const isUnwanted = (): boolean => record.desired.power === "absent" && asks();

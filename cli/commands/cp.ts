@@ -17,7 +17,7 @@ import { pipeline } from "node:stream/promises";
 import { HyperlaneError } from "#contract/errors.ts";
 import { decodeExit, decodeU32, encodeU32, F } from "#contract/wire/messages.ts";
 import type { Command, Context } from "#cli/command.ts";
-import { createWindow } from "#cli/window.ts";
+import { createWindow } from "#sdk/window.ts";
 import type { Stream } from "#sdk/client.ts";
 
 export const cp: Command = {

@@ -1,6 +1,5 @@
 import { HyperlaneError } from "#contract/errors.ts";
-import { formatMib } from "#contract/size.ts";
-import type { Machine, Observed } from "#contract/resources/machine.ts";
+import { describeEvent, eventName } from "#contract/resources/words.ts";
 import { type Command } from "#cli/command.ts";
 
 const RECENT = 100;
@@ -25,7 +24,7 @@ export const events: Command = {
       const { name } = e.data as { name?: unknown };
       if (typeof name === "string") names.set(e.subject, name);
       out.line(
-        `${new Date(e.at).toISOString()}  ${String(e.seq).padStart(6)}  ${(names.get(e.subject) ?? e.subject).padEnd(16)}  ${e.type.replace(/^v\d+\./, "").padEnd(22)}  ${describe(e.data)}`.trimEnd(),
+        `${new Date(e.at).toISOString()}  ${String(e.seq).padStart(6)}  ${(names.get(e.subject) ?? e.subject).padEnd(16)}  ${eventName(e.type).padEnd(22)}  ${describeEvent(e.data)}`.trimEnd(),
       );
     };
     const subject = flags.machine as string | undefined;
@@ -57,14 +56,3 @@ export const events: Command = {
     await done.promise;
   },
 };
-
-/** An event's data in a line: of an observation what a person asks for, of the rest all that is short. */
-function describe(data: unknown): string {
-  const { observed, spec } = data as { observed?: Observed; spec?: Machine["spec"] };
-  if (observed) return [observed.phase, observed.health, observed.exit, observed.reason].filter(Boolean).join(", ");
-  if (spec) return `${spec.image}, ${spec.cpu} CPU, ${formatMib(spec.memoryMib)} RAM`;
-  return Object.entries(data as object)
-    .filter(([key, v]) => key !== "name" && key !== "hash" && (typeof v !== "object" || v === null))
-    .map(([key, v]) => `${key} ${v}`)
-    .join(", ");
-}

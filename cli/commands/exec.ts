@@ -2,7 +2,7 @@ import { HyperlaneError } from "#contract/errors.ts";
 import { decodeExit, decodeU32, encodeResize, encodeU32, exitCode, F } from "#contract/wire/messages.ts";
 import type { Command } from "#cli/command.ts";
 import { makeRaw } from "#cli/terminal.ts";
-import { createWindow } from "#cli/window.ts";
+import { createWindow } from "#sdk/window.ts";
 import type { Stream } from "#sdk/client.ts";
 
 const SIGNALS = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const;

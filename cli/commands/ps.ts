@@ -1,7 +1,7 @@
 /** Docker's words for looking at machines and ending them. */
 import { HyperlaneError } from "#contract/errors.ts";
 import type { Machine } from "#contract/resources/machine.ts";
-import { argvOf } from "#contract/resources/workload.ts";
+import { argvOf } from "#contract/resources/argv.ts";
 import { ifThere, JSON_FLAG, type Command } from "#cli/command.ts";
 import { looks } from "#cli/wait.ts";
 import { age } from "./machines.ts";

@@ -9,7 +9,7 @@ import type { Output } from "#cli/render/output.ts";
 import { inspecting, pruning, removing } from "#cli/resource.ts";
 import { formatBytes } from "#cli/transfer.ts";
 import { hasHeard, waitFor } from "#cli/wait.ts";
-import { createWindow } from "#cli/window.ts";
+import { createWindow } from "#sdk/window.ts";
 import type { Client, Stream } from "#sdk/client.ts";
 import { age } from "./machines.ts";
 

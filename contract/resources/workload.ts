@@ -1,5 +1,6 @@
 /** What runs in a machine: the image's word, and the spec's where it says otherwise. Pure; Docker's rules. */
 import { z } from "zod";
+import { argvOf } from "./argv.ts";
 import { changedHealth, Health, type RunConfig } from "./image.ts";
 import type { MachineSpec } from "./machine.ts";
 
@@ -30,11 +31,6 @@ const SIGTERM = 15;
 const STOP_TIMEOUT_S = 10;
 /** What init takes in one message, less what goes around it. */
 const WORDS_MAX_BYTES = 30_000;
-
-/** Entrypoint and command. An entrypoint of one's own sets the image's command aside too. */
-export function argvOf(spec: Pick<MachineSpec, "entrypoint" | "cmd">, run: RunConfig): string[] {
-  return [...(spec.entrypoint ?? run.entrypoint), ...(spec.cmd ?? (spec.entrypoint ? [] : run.cmd))];
-}
 
 /** null: neither the image nor the spec names a program. */
 export function workloadOf(name: string, spec: MachineSpec, run: RunConfig): Workload | null {

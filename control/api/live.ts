@@ -14,7 +14,7 @@ import { findImage } from "#control/images/catalog.ts";
 import type { Credentials } from "#oci/session.ts";
 import type { OnProgress } from "#oci/transfer.ts";
 import { fromGrpc } from "#control/agents/connections.ts";
-import type { NewEvent } from "#control/model/state.ts";
+import type { NewEvent, StoredEvent } from "#control/model/state.ts";
 import { demand, machineOf, type Deps, type LiveName } from "./handler.ts";
 import { demandAtRest, volumeOf } from "./volumes.ts";
 import { watchChanges, watchEvents } from "./watch.ts";
@@ -23,18 +23,31 @@ export type Session = {
   name: LiveName;
   params: Record<string, string>;
   query: unknown;
-  /** The API token's id. */
+  /** The API token's id; and the session's, where a browser asks. */
   token: string;
+  session: string | undefined;
   /** For a registry, as Docker's X-Registry-Auth header carries them. */
   credentials?: Credentials | undefined;
   stream?: ClientDuplexStream<Uint8Array, Buffer>;
   stop?: () => void;
+  /** No longer looks whether whoever asked may still do so. */
+  ended?: () => void;
 };
 type Socket = ServerWebSocket<Session>;
+
+/** Of a WebSocket whose token or session is no more: policy violation (RFC 6455, 7.4.1). */
+const REVOKED = 1008;
+
+function endsStream({ type, subject }: StoredEvent, { token, session }: Session): boolean {
+  return (type === "v1.TokenRemoved" && subject === token) || (type === "v1.SessionClosed" && subject === session);
+}
 
 export function createLive(deps: Deps) {
   return {
     open(ws: Socket): void {
+      ws.data.ended = deps.store.subscribe((events) => {
+        if (events.some((e) => endsStream(e, ws.data))) ws.close(REVOKED);
+      });
       try {
         if (ws.data.name === "watchEvents") ws.data.stop = watchEvents(ws, deps);
         else if (ws.data.name === "watchChanges") ws.data.stop = watchChanges(ws, deps);
@@ -49,6 +62,7 @@ export function createLive(deps: Deps) {
       ws.data.stream.write(Buffer.from(message));
     },
     close(ws: Socket): void {
+      ws.data.ended?.();
       ws.data.stop?.();
       ws.data.stream?.cancel();
     },

@@ -46,7 +46,7 @@ export function startServer(
       }
       if (request.method === "GET" && url.pathname === "/docs") return respondPage(openapiPage(deps.version));
       if (request.method === "GET" && url.pathname === "/") return new Response(null, { status: 302, headers: { location: "/web/" } });
-      if (request.method === "GET" && (url.pathname === "/web" || url.pathname.startsWith("/web/"))) return options.site(request, url);
+      if (/^(GET|HEAD)$/.test(request.method) && /^\/web(\/|$)/.test(url.pathname)) return options.site(request, url);
       const head = {
         method: request.method,
         pathname: url.pathname,
@@ -73,11 +73,12 @@ async function upgrade(
   log: (line: string) => void,
 ): Promise<Response | undefined> {
   try {
-    const { name, operation, params, query, token } = await admit(deps, head);
+    const { name, operation, params, query, token, session } = await admit(deps, head);
     if (!operation.live) throw new HyperlaneError("INVALID", "This is no live stream: ask for it as an ordinary request.");
     await deps.store.settled();
     const credentials = registryAuth(request.headers.get("x-registry-auth"));
-    if (server.upgrade(request, { data: { name: name as LiveName, params, query, token: token.id, credentials } })) return undefined;
+    if (server.upgrade(request, { data: { name: name as LiveName, params, query, token: token.id, session: session?.id, credentials } }))
+      return undefined;
     throw new HyperlaneError("INVALID", "This is a live stream: open it as a WebSocket.");
   } catch (thrown) {
     return respond(refusal(thrown, log));

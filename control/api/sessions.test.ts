@@ -90,6 +90,15 @@ test("a session ends: signed out, with its token, by an admin; and does no more 
   expect((await control.client.listSessions()).items.some((s) => s.name === "viewer")).toBe(false);
 });
 
+test("what streams to a browser ends with its session", async () => {
+  const { cookie } = await signIn();
+  const ws = new WebSocket(`${control.url.replace("http", "ws")}/v1/watch`, { headers: { cookie, origin: control.url } } as never);
+  await new Promise((done) => (ws.onopen = done));
+  const closed = new Promise<number>((done) => (ws.onclose = (e) => done(e.code)));
+  await ask("/v1/sessions/current", { method: "DELETE", cookie });
+  expect(await closed).toBe(1008);
+});
+
 test("a token signs in as well; a wrong one, both or neither do not", async () => {
   expect((await ask("/v1/sessions", { method: "POST", body: { token: control.token } })).status).toBe(200);
   for (const [body, code] of [

@@ -3,6 +3,7 @@
  * reports, without a hypervisor. The simulation, the golden files and the benches run the real control plane
  * against it. Names choose failures: fail-boot-*, crash-loop-*, flaky-*.
  */
+import { createFakeGuest } from "./guest.ts";
 import type { Clock } from "#control/reconcile/loop.ts";
 import type { Observed } from "#contract/resources/machine.ts";
 import type { NodeStatus } from "#contract/resources/other.ts";
@@ -343,7 +344,8 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
     },
     observe: (id: string): Observed | undefined => (host.records.has(id) ? observed(host.records.get(id)!) : removed.get(id)),
     ids: (): string[] => [...host.records.keys()],
-    get: () => undefined,
+    /** What is asked of its guest, pretended: it idles, and now and then does something. */
+    get: (id: string) => (host.processes.has(id) ? createFakeGuest(host.records.get(id)!.desired.spec, clock) : undefined),
     onChange(listener: (id: string) => void): () => void {
       listeners.add(listener);
       return () => void listeners.delete(listener);

@@ -1,6 +1,6 @@
 /** Bytes to a machine, never more than the window ahead of what it has taken. */
 import { F, WINDOW } from "#contract/wire/messages.ts";
-import type { Stream } from "#sdk/client.ts";
+import type { Stream } from "./client.ts";
 
 const CHUNK = 16_384;
 

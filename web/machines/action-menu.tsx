@@ -1,0 +1,81 @@
+/** What can be done with one machine: as a menu in a row, as buttons on its page. */
+import { CirclePause, CirclePlay, Ellipsis, Moon, Play, RotateCw, Square, Trash2, type LucideIcon } from "lucide-react";
+import { useState } from "react";
+import type { Machine } from "#contract/resources/machine.ts";
+import { Button } from "../kit/button.tsx";
+import { ConfirmDialog } from "../kit/dialog.tsx";
+import { Menu, type MenuItem } from "../kit/menu.tsx";
+import { useAct, useWho } from "./act.ts";
+import { ACTION_NAMES, ACTIONS, whyNot, type ActionName } from "./actions.ts";
+
+const ICONS: Record<ActionName, LucideIcon> = {
+  start: Play,
+  stop: Square,
+  restart: RotateCw,
+  pause: CirclePause,
+  resume: CirclePlay,
+  standby: Moon,
+  destroy: Trash2,
+};
+
+/** ask: "destroy" asks for that at once. */
+export function ActionMenu({ machine, ask }: { machine: Machine; ask?: string | undefined }) {
+  const act = useAct();
+  const who = useWho();
+  const [destroying, setDestroying] = useState(ask === "destroy");
+  const items = ACTION_NAMES.flatMap((name): (MenuItem | "line")[] => [
+    ...(name === "destroy" ? (["line"] as const) : []),
+    {
+      label: name === "destroy" ? "Destroy…" : ACTIONS[name].label,
+      icon: ICONS[name],
+      danger: name === "destroy",
+      whyNot: whyNot(name, machine, who),
+      run: () => (name === "destroy" ? setDestroying(true) : void act(name, [machine])),
+    },
+  ]);
+  return (
+    <>
+      <Menu trigger={<Button look="quiet" icon={Ellipsis} label={`Actions for ${machine.name}`} className="text-soft" />} items={items} />
+      {destroying && <Destroy machine={machine} onOpenChange={setDestroying} />}
+    </>
+  );
+}
+
+/** The two or three that one would want now, as buttons. */
+export function ActionButtons({ machine }: { machine: Machine }) {
+  const act = useAct();
+  const who = useWho();
+  const first: ActionName[] =
+    machine.state === "paused"
+      ? ["resume", "stop"]
+      : ["stopped", "failed", "standby"].includes(machine.state)
+        ? ["start"]
+        : ["restart", "stop"];
+  return first.map((name) => (
+    <Button
+      key={name}
+      icon={ICONS[name]}
+      whyNot={whyNot(name, machine, who)}
+      onClick={() => void act(name, [machine])}
+      className="max-sm:hidden"
+    >
+      {machine.state === "failed" && name === "start" ? "Try again" : ACTIONS[name].label}
+    </Button>
+  ));
+}
+
+function Destroy({ machine, onOpenChange }: { machine: Machine; onOpenChange: (open: boolean) => void }) {
+  const act = useAct();
+  return (
+    <ConfirmDialog
+      open
+      onOpenChange={onOpenChange}
+      title={`Destroy ${machine.name}?`}
+      name={machine.name}
+      action="Destroy"
+      submit={() => act("destroy", [machine])}
+    >
+      Its disk and its snapshots go with it, and cannot be had back. Volumes stay.
+    </ConfirmDialog>
+  );
+}
