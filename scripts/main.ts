@@ -6,6 +6,7 @@ import { benchControl } from "#bench/control.ts";
 import { benchImages } from "#bench/images.ts";
 import { benchInstant } from "#bench/instant.ts";
 import { benchReads } from "#bench/reads.ts";
+import { benchWeb } from "#bench/web.ts";
 import { buildExecutable, buildRelease } from "./build.ts";
 import { buildGuest } from "./guest.ts";
 import { buildKernel } from "./kernel.ts";
@@ -30,6 +31,7 @@ const COMMANDS: Record<string, () => Promise<void>> = {
   "bench-images": benchImages,
   "bench-instant": benchInstant,
   "bench-reads": benchReads,
+  "bench-web": benchWeb,
 };
 const command = COMMANDS[process.argv[2] ?? ""];
 if (!command) {

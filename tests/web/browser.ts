@@ -11,7 +11,7 @@ export const WHY_NOT = !existsSync(CHROMIUM)
     ? "build/web is missing: run scripts/main.ts web"
     : null;
 
-const FLAGS = [
+export const FLAGS = [
   ...["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
   ...["--disable-background-networking", "--disable-component-update", "--disable-sync"],
 ];

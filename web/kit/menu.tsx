@@ -6,9 +6,10 @@ import { Hint } from "./button.tsx";
 /** whyNot: it is shown, and says why it cannot be chosen. */
 export type MenuItem = { label: string; icon?: LucideIcon; danger?: boolean; whyNot?: string | null; run: () => void };
 
-export function Menu({ trigger, items }: { trigger: ReactElement; items: readonly (MenuItem | "line")[] }) {
+/** open: at first. */
+export function Menu({ trigger, items, open = false }: { trigger: ReactElement; items: readonly (MenuItem | "line")[]; open?: boolean }) {
   return (
-    <Base.Root modal={false}>
+    <Base.Root modal={false} defaultOpen={open}>
       <Base.Trigger render={trigger} />
       <Base.Portal>
         <Base.Positioner sideOffset={4} align="end" className="z-40 outline-none">

@@ -12,7 +12,7 @@ import {
 } from "@tanstack/react-table";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { ArrowDown, ArrowUp } from "lucide-react";
-import { useMemo, useRef, useState, type ReactNode } from "react";
+import { memo, useMemo, useRef, useState, type ReactNode } from "react";
 import { useKeys } from "../shell/keys.ts";
 
 /** by: what it is ordered by. width: CSS. from: the narrowest screen that has it. */
@@ -98,6 +98,13 @@ export function Table<T extends object>(props: Props<T>) {
     k: () => move(-1),
     ...(at >= 0 && { Enter: open, x: () => shown[at]?.toggleSelected(), Escape: () => (onMarked?.({}), setAt(-1)) }),
   });
+  // What rows do, always the same function, so that a row is drawn anew only when it shows something else.
+  const latest = useRef({ table, onOpen });
+  latest.current = { table, onOpen };
+  const acts = useRef<Acts<T>>({
+    open: (row) => latest.current.onOpen?.(row),
+    mark: (id, event) => latest.current.table.getRow(id).getToggleSelectedHandler()(event),
+  }).current;
   const items = virtual.getVirtualItems();
   const above = items[0]?.start ?? 0;
   const below = virtual.getTotalSize() - (items.at(-1)?.end ?? 0);
@@ -129,32 +136,17 @@ export function Table<T extends object>(props: Props<T>) {
           {items.map(({ index }) => {
             const row = shown[index]!;
             return (
-              <tr
+              <Row
                 key={row.id}
-                aria-rowindex={index + 2}
-                aria-selected={row.getIsSelected() || undefined}
-                data-at={index === at || undefined}
-                style={{ height: rowHeight }}
-                onClick={() => onOpen?.(row.original)}
-                className={`border-b border-line aria-selected:bg-chosen data-at:bg-hover ${onOpen ? "hover:bg-hover" : ""}`}
-              >
-                {onMarked && (
-                  <td className="w-9 pl-4 sm:pl-6" onClick={(e) => e.stopPropagation()}>
-                    <input
-                      type="checkbox"
-                      aria-label={`Mark ${row.id}`}
-                      className="block size-3.5 accent-accent"
-                      checked={row.getIsSelected()}
-                      onChange={row.getToggleSelectedHandler()}
-                    />
-                  </td>
-                )}
-                {columns.map((c) => (
-                  <td key={c.id} className={`${CELL} ${c.right ? "text-right" : ""} ${c.from ? FROM[c.from] : ""}`}>
-                    {c.cell(row.original)}
-                  </td>
-                ))}
-              </tr>
+                id={row.id}
+                value={row.original}
+                index={index}
+                columns={columns}
+                height={rowHeight}
+                marked={onMarked ? row.getIsSelected() : undefined}
+                current={index === at}
+                acts={acts}
+              />
             );
           })}
           {below > 0 && <Gap height={below} width={width} />}
@@ -164,6 +156,50 @@ export function Table<T extends object>(props: Props<T>) {
     </div>
   );
 }
+
+type Acts<T> = { open: (row: T) => void; mark: (id: string, event: unknown) => void };
+type RowProps<T> = {
+  id: string;
+  value: T;
+  index: number;
+  columns: readonly Column<T>[];
+  height: number;
+  /** undefined: rows of this table are not marked. */
+  marked: boolean | undefined;
+  current: boolean;
+  acts: Acts<T>;
+};
+
+function RowOf<T>({ id, value, index, columns, height, marked, current, acts }: RowProps<T>) {
+  return (
+    <tr
+      aria-rowindex={index + 2}
+      aria-selected={marked || undefined}
+      data-at={current || undefined}
+      style={{ height }}
+      onClick={() => acts.open(value)}
+      className="border-b border-line hover:bg-hover data-at:bg-hover aria-selected:bg-chosen"
+    >
+      {marked !== undefined && (
+        <td className="w-9 pl-4 sm:pl-6" onClick={(e) => e.stopPropagation()}>
+          <input
+            type="checkbox"
+            aria-label={`Mark ${id}`}
+            className="block size-3.5 accent-accent"
+            checked={marked}
+            onChange={(e) => acts.mark(id, e)}
+          />
+        </td>
+      )}
+      {columns.map((c) => (
+        <td key={c.id} className={`${CELL} ${c.right ? "text-right" : ""} ${c.from ? FROM[c.from] : ""}`}>
+          {c.cell(value)}
+        </td>
+      ))}
+    </tr>
+  );
+}
+const Row = memo(RowOf) as typeof RowOf;
 
 const CELL = "max-w-0 truncate py-0 align-middle pr-2 pl-2 first:pl-4 last:pr-4 sm:first:pl-6 sm:last:pr-6";
 

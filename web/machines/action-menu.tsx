@@ -2,7 +2,7 @@
 import { CirclePause, CirclePlay, Ellipsis, Moon, Play, RotateCw, Square, Trash2, type LucideIcon } from "lucide-react";
 import { useState } from "react";
 import type { Machine } from "#contract/resources/machine.ts";
-import { Button } from "../kit/button.tsx";
+import { Button, buttonLook } from "../kit/button.tsx";
 import { ConfirmDialog } from "../kit/dialog.tsx";
 import { Menu, type MenuItem } from "../kit/menu.tsx";
 import { useAct, useWho } from "./act.ts";
@@ -18,8 +18,25 @@ const ICONS: Record<ActionName, LucideIcon> = {
   destroy: Trash2,
 };
 
-/** ask: "destroy" asks for that at once. */
-export function ActionMenu({ machine, ask }: { machine: Machine; ask?: string | undefined }) {
+/** In a row: no more than a button until somebody wants it. */
+export function RowActions({ machine }: { machine: Machine }) {
+  const [wanted, setWanted] = useState(false);
+  if (wanted) return <ActionMenu machine={machine} open />;
+  return (
+    <button
+      type="button"
+      aria-haspopup="menu"
+      aria-label={`Actions for ${machine.name}`}
+      onClick={() => setWanted(true)}
+      className={`${buttonLook("quiet", true)} text-soft`}
+    >
+      <Ellipsis size={14} aria-hidden />
+    </button>
+  );
+}
+
+/** ask: "destroy" asks for that at once. open: at first. */
+export function ActionMenu({ machine, ask, open = false }: { machine: Machine; ask?: string | undefined; open?: boolean }) {
   const act = useAct();
   const who = useWho();
   const [destroying, setDestroying] = useState(ask === "destroy");
@@ -35,7 +52,11 @@ export function ActionMenu({ machine, ask }: { machine: Machine; ask?: string | 
   ]);
   return (
     <>
-      <Menu trigger={<Button look="quiet" icon={Ellipsis} label={`Actions for ${machine.name}`} className="text-soft" />} items={items} />
+      <Menu
+        open={open}
+        trigger={<Button look="quiet" icon={Ellipsis} label={`Actions for ${machine.name}`} className="text-soft" />}
+        items={items}
+      />
       {destroying && <Destroy machine={machine} onOpenChange={setDestroying} />}
     </>
   );

@@ -12,11 +12,12 @@ import { Button, buttonLook } from "../kit/button.tsx";
 import { ConfirmDialog } from "../kit/dialog.tsx";
 import { SearchField } from "../kit/field.tsx";
 import { Empty, PageHead, Problem, Waiting } from "../kit/page.tsx";
+import { RowLink } from "../kit/row-link.tsx";
 import { MachineState } from "../kit/state.tsx";
 import { Table, type Column } from "../kit/table.tsx";
 import { Ago } from "../kit/time.tsx";
 import { useAct, useWho } from "./act.ts";
-import { ActionMenu } from "./action-menu.tsx";
+import { RowActions } from "./action-menu.tsx";
 import { ACTION_NAMES, ACTIONS, whyNot, type ActionName } from "./actions.ts";
 import { FILTER_KEYS, machineFilter } from "./filter.ts";
 
@@ -94,14 +95,9 @@ function columnsFor(names: ReadonlyMap<string, string>): Column<Machine>[] {
       by: (m) => m.name,
       cell: (m) => (
         <span className="flex items-center gap-2 overflow-hidden">
-          <Link
-            to="/machines/$name"
-            params={{ name: m.name }}
-            onClick={(e) => e.stopPropagation()}
-            className="shrink-0 font-medium hover:underline"
-          >
+          <RowLink to={`/machines/${m.name}`} className="shrink-0 font-medium hover:underline">
             {m.name}
-          </Link>
+          </RowLink>
           <Labels labels={m.labels} />
         </span>
       ),
@@ -142,7 +138,7 @@ function columnsFor(names: ReadonlyMap<string, string>): Column<Machine>[] {
       right: true,
       cell: (m) => (
         <span onClick={(e) => e.stopPropagation()}>
-          <ActionMenu machine={m} />
+          <RowActions machine={m} />
         </span>
       ),
     },
@@ -151,15 +147,13 @@ function columnsFor(names: ReadonlyMap<string, string>): Column<Machine>[] {
 
 function Labels({ labels }: { labels: Record<string, string> }) {
   return Object.entries(labels).map(([key, value]) => (
-    <Link
+    <RowLink
       key={key}
-      to="/machines"
-      search={{ q: `label:${key}=${value}` }}
-      onClick={(e) => e.stopPropagation()}
+      to={`/machines?q=${encodeURIComponent(`label:${key}=${value}`)}`}
       className="truncate rounded border border-line px-1 text-xs text-soft hover:border-edge hover:text-ink max-md:hidden"
     >
       {value ? `${key}=${value}` : key}
-    </Link>
+    </RowLink>
   ));
 }
 

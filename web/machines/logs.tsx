@@ -2,7 +2,7 @@
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { ArrowDown, ArrowUp, Download } from "lucide-react";
-import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
+import { useDeferredValue, useEffect, useMemo, useRef, useState, type ReactNode } from "react";
 import { toHyperlaneError } from "#contract/errors.ts";
 import { encodeU32, F } from "#contract/wire/messages.ts";
 import type { Stream } from "#sdk/client.ts";
@@ -29,7 +29,14 @@ export function LogsTab() {
     void navigate({ to: "/machines/$name/logs", params: { name: machine.name }, search: { q, view, ...search }, replace: true });
   return (
     <div className="flex min-h-72 flex-1 flex-col">
-      <div className="flex flex-wrap items-center gap-x-3 gap-y-2 px-4 py-2.5 sm:px-6">
+      <Lines
+        lines={lines}
+        query={q}
+        onQuery={(v) => set({ q: v })}
+        follow={follow}
+        onFollow={setFollow}
+        onSave={() => void save(machine.id, machine.name, view).catch(complain)}
+      >
         <Choice
           aria-label="Which log"
           value={view}
@@ -46,11 +53,7 @@ export function LogsTab() {
             {note}
           </span>
         )}
-        <Button icon={Download} className="ml-auto" onClick={() => void save(machine.id, machine.name, view).catch(complain)}>
-          Download
-        </Button>
-      </div>
-      <Lines lines={lines} query={q} onQuery={(v) => set({ q: v })} follow={follow} onFollow={setFollow} />
+      </Lines>
     </div>
   );
 }
@@ -104,14 +107,17 @@ function useLog(machine: string, view: string, timestamps: boolean, epoch: numbe
 }
 
 type LinesProps = {
+  /** Beside the search. */
+  children: ReactNode;
   lines: readonly Line[];
   query: string;
   onQuery: (q: string) => void;
   follow: boolean;
   onFollow: (follow: boolean) => void;
+  onSave: () => void;
 };
 
-function Lines({ lines, query, onQuery, follow, onFollow }: LinesProps) {
+function Lines({ children, lines, query, onQuery, follow, onFollow, onSave }: LinesProps) {
   const scroller = useRef<HTMLDivElement>(null);
   const [hit, setHit] = useState(0);
   const wanted = useDeferredValue(query.toLowerCase());
@@ -135,12 +141,13 @@ function Lines({ lines, query, onQuery, follow, onFollow }: LinesProps) {
   const current = hits[Math.min(hit, hits.length - 1)];
   return (
     <>
-      <div className="flex items-center gap-1.5 px-4 pb-2.5 sm:px-6">
+      <div className="flex flex-wrap items-center gap-x-2 gap-y-2 px-4 py-2.5 sm:px-6">
+        {children}
         <SearchField
           value={query}
           onValue={(v) => (onQuery(v), setHit(0))}
           label="Search"
-          className="w-60!"
+          className="ml-auto w-44! sm:w-60!"
           onKeyUp={(e) => e.key === "Enter" && go(hit + (e.shiftKey ? -1 : 1))}
         />
         <Button
@@ -162,6 +169,9 @@ function Lines({ lines, query, onQuery, follow, onFollow }: LinesProps) {
             {hits.length ? `${Math.min(hit, hits.length - 1) + 1} of ${hits.length}` : "not found"}
           </span>
         )}
+        <Button icon={Download} onClick={onSave}>
+          Download
+        </Button>
       </div>
       <div
         ref={scroller}
