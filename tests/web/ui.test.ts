@@ -1,17 +1,23 @@
 /** The web UI in a real browser, against the real control plane with pretended machines, whose failures are chosen by their names. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { Readable } from "node:stream";
 import type { Browser, Page } from "playwright-core";
 import { can, MACHINE_STATES, type MachineState } from "#contract/resources/states.ts";
 import type { MachineCreate } from "#contract/resources/machine.ts";
+import { importRootfs } from "#oci/archive.ts";
+import { createRegistry } from "#oci/client.ts";
 import { createClient } from "#sdk/client.ts";
 import { startFakeControl, type FakeControl } from "#tests/fake/control.ts";
+import { startRegistry, WHY_NO_REGISTRY } from "#tests/oci/peers.ts";
 import { launch, openTab, signIn, WHY_NOT, type Tab } from "./browser.ts";
 import type { z } from "zod";
 
 const AXE = readFileSync(Bun.resolveSync("axe-core/axe.min.js", import.meta.dir), "utf8");
 
 if (WHY_NOT) console.log(`SKIP tests/web/ui: ${WHY_NOT}`);
+else if (WHY_NO_REGISTRY) console.log(`SKIP tests/web/ui, pulling only: ${WHY_NO_REGISTRY}`);
 
 describe.skipIf(WHY_NOT !== null)("web UI", () => {
   let control: FakeControl;
@@ -255,6 +261,51 @@ describe.skipIf(WHY_NOT !== null)("web UI", () => {
     await page.getByRole("dialog").getByRole("button", { name: "Destroy" }).click();
     await page.getByText("No machine is like that.").waitFor();
   }, 60_000);
+
+  test("a machine gets another name, and its page goes along", async () => {
+    const { page } = tab;
+    await machine({ name: "old-name" });
+    await until("old-name", "running");
+    await go(page, "/machines/old-name/events");
+    await page.getByRole("button", { name: "Actions for old-name" }).click();
+    await page.getByRole("menuitem", { name: "Rename…" }).click();
+    await page.getByRole("textbox", { name: "Name" }).fill("db");
+    await page.getByRole("button", { name: "Rename" }).click();
+    await page.getByText('A machine named "db" is there already.').waitFor();
+    await page.getByRole("textbox", { name: "Name" }).fill("new-name");
+    await page.getByRole("button", { name: "Rename" }).click();
+    await page.waitForURL("**/machines/new-name");
+    await page.getByRole("heading", { name: "new-name" }).waitFor();
+    await page.getByText("restart to apply changes").waitFor();
+  }, 60_000);
+
+  test.skipIf(WHY_NO_REGISTRY !== null)(
+    "an image is pulled, layer by layer; one that is not there is said not to be",
+    async () => {
+      const { page } = tab;
+      const registry = await startRegistry();
+      try {
+        const to = createRegistry({ base: `http://${registry.host}`, push: true });
+        await importRootfs(to, Readable.from([randomBytes(3_000_000)]), "team/app:1", { Cmd: ["/app"] });
+        await go(page, "/images");
+        await page.getByRole("button", { name: "Pull" }).click();
+        const dialog = page.getByRole("dialog");
+        await dialog.getByLabel("Image").fill(`${registry.host}/team/none:1`);
+        await dialog.getByRole("button", { name: "Pull" }).click();
+        await dialog.getByRole("alert").waitFor();
+        await dialog.getByLabel("Image").fill(`${registry.host}/team/app:1`);
+        await dialog.getByRole("button", { name: "Pull" }).click();
+        await page.getByText(`${registry.host}/team/app:1 is here`).waitFor();
+        await page.getByRole("link", { name: `${registry.host}/team/app:1` }).click();
+        await page.getByText("1 layer", { exact: true }).waitFor();
+        await page.reload();
+        await page.getByText("1 layer", { exact: true }).waitFor();
+      } finally {
+        await registry.close();
+      }
+    },
+    60_000,
+  );
 
   test("snapshots: taken, rolled back to after keeping what is; drained nodes, volumes, networks, tokens, images", async () => {
     const { page } = tab;

@@ -18,8 +18,9 @@ const BACK_OFF_MS = [500, 1000, 2000, 4000, 8000];
 /** Much at once is shown a few times a second; a little at once. */
 const MANY = 40;
 const GATHER_MS = 250;
-/** A list is read again at most this often. */
-const AGED_MS = 400;
+/** A list is read again so soon after it grew old, and at most so often. */
+const AGED_MS = 30;
+const AGED_AGAIN_MS = 1000;
 
 let live: Live = { state: "connecting" };
 const listeners = new Set<() => void>();
@@ -138,17 +139,21 @@ function show(queries: QueryClient, changes: Changes): void {
   }
 }
 
-/** Reads lists again that are shown, each at most once in a while. */
+/** Reads lists again that are shown. */
 function createAging(queries: QueryClient): (kinds: string[]) => void {
+  const last = new Map<string, number>();
   const waiting = new Set<string>();
   return (kinds) => {
     for (const kind of kinds) {
       if (waiting.has(kind)) continue;
       waiting.add(kind);
-      setTimeout(() => {
+      const since = Date.now() - (last.get(kind) ?? 0);
+      const read = (): void => {
         waiting.delete(kind);
+        last.set(kind, Date.now());
         void queries.invalidateQueries({ queryKey: [kind] });
-      }, AGED_MS);
+      };
+      setTimeout(read, Math.max(AGED_MS, AGED_AGAIN_MS - since));
     }
   };
 }

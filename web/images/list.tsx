@@ -8,15 +8,14 @@ import { client } from "../data/client.ts";
 import { queries, useMachines, useMe } from "../data/queries.ts";
 import { formatBytes, shortDigest } from "../kit/amounts.ts";
 import { Button } from "../kit/button.tsx";
-import { ConfirmDialog, FormDialog } from "../kit/dialog.tsx";
-import { Choice, Field, SearchField } from "../kit/field.tsx";
+import { ConfirmDialog } from "../kit/dialog.tsx";
+import { SearchField } from "../kit/field.tsx";
 import { Empty, PageHead, Problem, Waiting } from "../kit/page.tsx";
 import { State } from "../kit/state.tsx";
 import { Table, type Column } from "../kit/table.tsx";
 import { Ago } from "../kit/time.tsx";
 import { say } from "../kit/toast.tsx";
-import { useWho } from "../machines/act.ts";
-import { refusal } from "../machines/actions.ts";
+import { Build } from "./build.tsx";
 import { Pull } from "./pull.tsx";
 
 export function ImagesPage() {
@@ -113,39 +112,4 @@ function countBy(keys: readonly string[]): Map<string, number> {
   const counts = new Map<string, number>();
   for (const key of keys) counts.set(key, (counts.get(key) ?? 0) + 1);
   return counts;
-}
-
-function Build({ onOpenChange }: { onOpenChange: (open: boolean) => void }) {
-  const { machines } = useMachines();
-  const who = useWho();
-  const able = machines.filter((m) => refusal("image", m, who) === null);
-  const [from, setFrom] = useState("");
-  const [name, setName] = useState("");
-  const chosen = from || able[0]?.name || "";
-  return (
-    <FormDialog
-      open
-      onOpenChange={onOpenChange}
-      title="Make an image from a machine"
-      action="Make it"
-      whyNot={chosen ? null : "No machine can be made an image of now"}
-      submit={async () => {
-        const image = await client.createImage({ body: { name, from: chosen } });
-        say(`${image.name} is being made`);
-      }}
-    >
-      <label className="flex flex-col gap-1 text-soft">
-        Machine
-        <Choice
-          className="h-8! w-full!"
-          value={chosen}
-          options={able.map((m) => [m.name, m.name] as const)}
-          onChange={(e) => setFrom(e.target.value)}
-        />
-      </label>
-      <Field label="Name of the image">
-        <input required autoFocus value={name} onChange={(e) => setName(e.target.value)} placeholder="my-api:v3" className="mono" />
-      </Field>
-    </FormDialog>
-  );
 }

@@ -1,12 +1,27 @@
 /** What can be done with one machine: as a menu in a row, as buttons on its page. */
-import { CirclePause, CirclePlay, Ellipsis, Moon, Play, RotateCw, Square, Trash2, type LucideIcon } from "lucide-react";
+import {
+  CirclePause,
+  CirclePlay,
+  Ellipsis,
+  Layers,
+  Moon,
+  Pencil,
+  Play,
+  RotateCw,
+  Square,
+  Trash2,
+  Zap,
+  type LucideIcon,
+} from "lucide-react";
 import { useState } from "react";
 import type { Machine } from "#contract/resources/machine.ts";
 import { Button, buttonLook } from "../kit/button.tsx";
 import { ConfirmDialog } from "../kit/dialog.tsx";
 import { Menu, type MenuItem } from "../kit/menu.tsx";
+import { Build } from "../images/build.tsx";
 import { useAct, useWho } from "./act.ts";
-import { ACTION_NAMES, ACTIONS, whyNot, type ActionName } from "./actions.ts";
+import { ACTION_NAMES, ACTIONS, refusal, whyNot, type ActionName } from "./actions.ts";
+import { Kill, Rename } from "./questions.tsx";
 
 const ICONS: Record<ActionName, LucideIcon> = {
   start: Play,
@@ -35,21 +50,45 @@ export function RowActions({ machine }: { machine: Machine }) {
   );
 }
 
-/** ask: "destroy" asks for that at once. open: at first. */
-export function ActionMenu({ machine, ask, open = false }: { machine: Machine; ask?: string | undefined; open?: boolean }) {
+type Question = "destroy" | "rename" | "kill" | "image";
+
+/** ask: "destroy" asks for that at once; onAsked: it has been answered. open: at first. */
+export function ActionMenu({
+  machine,
+  ask,
+  onAsked,
+  open = false,
+}: {
+  machine: Machine;
+  ask?: string | undefined;
+  onAsked?: () => void;
+  open?: boolean;
+}) {
   const act = useAct();
   const who = useWho();
-  const [destroying, setDestroying] = useState(ask === "destroy");
-  const items = ACTION_NAMES.flatMap((name): (MenuItem | "line")[] => [
-    ...(name === "destroy" ? (["line"] as const) : []),
-    {
-      label: name === "destroy" ? "Destroy…" : ACTIONS[name].label,
+  const [asking, setAsking] = useState<Question | undefined>(ask === "destroy" ? ask : undefined);
+  const close = (): void => {
+    setAsking(undefined);
+    onAsked?.();
+  };
+  const question = (label: string, icon: LucideIcon, what: Question, why: string | null): MenuItem => ({
+    ...{ label, icon, whyNot: why, danger: what === "destroy" },
+    run: () => setAsking(what),
+  });
+  const items: (MenuItem | "line")[] = [
+    ...ACTION_NAMES.filter((name) => name !== "destroy").map((name) => ({
+      label: ACTIONS[name].label,
       icon: ICONS[name],
-      danger: name === "destroy",
       whyNot: whyNot(name, machine, who),
-      run: () => (name === "destroy" ? setDestroying(true) : void act(name, [machine])),
-    },
-  ]);
+      run: () => void act(name, [machine]),
+    })),
+    "line",
+    question("Rename…", Pencil, "rename", refusal("rename", machine, who)),
+    question("Send a signal…", Zap, "kill", refusal("kill", machine, who)),
+    question("Make an image…", Layers, "image", refusal("image", machine, who)),
+    "line",
+    question("Destroy…", Trash2, "destroy", whyNot("destroy", machine, who)),
+  ];
   return (
     <>
       <Menu
@@ -57,7 +96,10 @@ export function ActionMenu({ machine, ask, open = false }: { machine: Machine; a
         trigger={<Button look="quiet" icon={Ellipsis} label={`Actions for ${machine.name}`} className="text-soft" />}
         items={items}
       />
-      {destroying && <Destroy machine={machine} onOpenChange={setDestroying} />}
+      {asking === "destroy" && <Destroy machine={machine} onOpenChange={close} />}
+      {asking === "rename" && <Rename machine={machine} onOpenChange={close} />}
+      {asking === "kill" && <Kill machine={machine} onOpenChange={close} />}
+      {asking === "image" && <Build machine={machine.name} onOpenChange={close} />}
     </>
   );
 }

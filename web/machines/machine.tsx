@@ -1,6 +1,6 @@
 /** One machine: who it is and how it is, above the views of it. */
 import { useQuery } from "@tanstack/react-query";
-import { Link, Outlet, useParams, useSearch } from "@tanstack/react-router";
+import { Link, Outlet, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { createContext, useContext } from "react";
 import type { HyperlaneError } from "#contract/errors.ts";
 import type { Machine } from "#contract/resources/machine.ts";
@@ -29,6 +29,7 @@ export function useCurrent(): Machine {
 export function MachinePage() {
   const { name = "" } = useParams({ strict: false });
   const { ask } = useSearch({ strict: false });
+  const navigate = useNavigate();
   const { data: machine, error, isPending } = useQuery(queries.machine(name));
   if (isPending) return <Waiting />;
   if (machine === null) return <Gone name={name} />;
@@ -53,7 +54,7 @@ export function MachinePage() {
         }
       >
         <ActionButtons machine={machine} />
-        <ActionMenu key={ask} machine={machine} ask={ask} />
+        <ActionMenu key={ask} machine={machine} ask={ask} onAsked={() => ask && void navigate({ to: ".", search: {}, replace: true })} />
       </PageHead>
       {machine.reason !== null && (
         <p className="mx-4 mb-3 rounded-md border border-line border-l-2 border-l-warn bg-panel px-3 py-1.5 sm:mx-6" role="status">
