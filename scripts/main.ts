@@ -11,6 +11,7 @@ import { buildExecutable, buildRelease } from "./build.ts";
 import { buildGuest } from "./guest.ts";
 import { buildKernel } from "./kernel.ts";
 import { buildPackages } from "./packages.ts";
+import { takeScreenshots } from "./screenshots.ts";
 import { runSimulation } from "./sim.ts";
 import { runTidy } from "./tidy.ts";
 import { buildWeb } from "./web.ts";
@@ -21,6 +22,7 @@ const COMMANDS: Record<string, () => Promise<void>> = {
   build: buildExecutable,
   release: buildRelease,
   packages: buildPackages,
+  screenshots: takeScreenshots,
   sim: runSimulation,
   tidy: runTidy,
   web: buildWeb,

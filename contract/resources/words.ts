@@ -20,7 +20,7 @@ export function describeEvent(data: unknown): string {
   if (observed) return [observed.phase, observed.health, observed.exit, observed.reason].filter(Boolean).join(", ");
   if (spec) return `${spec.image}, ${spec.cpu} CPU, ${formatMib(spec.memoryMib)} RAM`;
   return Object.entries(data as object)
-    .filter(([key, v]) => key !== "name" && key !== "hash" && (typeof v !== "object" || v === null))
-    .map(([key, v]) => `${key} ${v}`)
+    .filter(([key, v]) => key !== "name" && key !== "hash" && typeof v !== "object")
+    .map(([key, v]) => `${key} ${/At$/.test(key) && typeof v === "number" ? new Date(v).toISOString() : v}`)
     .join(", ");
 }

@@ -22,9 +22,14 @@ export type FakeControl = {
 };
 const SIZE = { cpu: 8, memoryMib: 16384, diskMib: 500_000 };
 
-export async function startFakeControl({ stepMs = 5, log = () => {}, ...size }: Partial<NodeOptions> = {}): Promise<FakeControl> {
+export async function startFakeControl({
+  stepMs = 5,
+  guests = false,
+  log = () => {},
+  ...size
+}: Partial<NodeOptions> = {}): Promise<FakeControl> {
   const { dir, made } = await initFake();
-  const { host, lanes, close } = await startFakeNode(made, dir, { ...SIZE, ...size, stepMs, log });
+  const { host, lanes, close } = await startFakeNode(made, dir, { ...SIZE, ...size, stepMs, guests, log });
   const { url, token, client, control } = await serveFake(dir, made, log);
   return {
     url,
@@ -41,7 +46,7 @@ export async function startFakeControl({ stepMs = 5, log = () => {}, ...size }: 
   };
 }
 
-type NodeOptions = typeof SIZE & { stepMs: number; log(line: string): void };
+type NodeOptions = typeof SIZE & { stepMs: number; guests?: boolean; log(line: string): void };
 export type Made = Awaited<ReturnType<typeof initControl>>;
 
 export async function initFake(): Promise<{ dir: string; made: Made }> {
@@ -50,9 +55,9 @@ export async function initFake(): Promise<{ dir: string; made: Made }> {
 }
 
 /** The node that was enrolled, its machines pretended. */
-export async function startFakeNode(made: Made, dir: string, { stepMs, log, ...size }: NodeOptions) {
+export async function startFakeNode(made: Made, dir: string, { stepMs, guests = false, log, ...size }: NodeOptions) {
   const host = createFakeHost();
-  const lanes = createFakeLanes(host, wallClock, () => stepMs);
+  const lanes = createFakeLanes(host, wallClock, () => stepMs, guests);
   const agent = await startAgentServer(
     {
       node: made.node,

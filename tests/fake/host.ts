@@ -169,8 +169,8 @@ export function createFakeVolumes(host: FakeHost) {
 }
 export type FakeVolumes = ReturnType<typeof createFakeVolumes>;
 
-/** An agent's lanes on that host. stepMs: how long each step takes. */
-export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => number) {
+/** An agent's lanes on that host. stepMs: how long each step takes. guests: that which is inside of its machines is pretended too. */
+export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => number, guests = false) {
   const listeners = new Set<(id: string) => void>();
   const removed = new Map<string, Observed>();
   const busy = new Set<string>();
@@ -344,8 +344,7 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
     },
     observe: (id: string): Observed | undefined => (host.records.has(id) ? observed(host.records.get(id)!) : removed.get(id)),
     ids: (): string[] => [...host.records.keys()],
-    /** What is asked of its guest, pretended: it idles, and now and then does something. */
-    get: (id: string) => (host.processes.has(id) ? createFakeGuest(host.records.get(id)!.desired.spec, clock) : undefined),
+    get: (id: string) => (guests && host.processes.has(id) ? createFakeGuest(host.records.get(id)!.desired, clock) : undefined),
     onChange(listener: (id: string) => void): () => void {
       listeners.add(listener);
       return () => void listeners.delete(listener);

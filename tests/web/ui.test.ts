@@ -34,7 +34,7 @@ describe.skipIf(WHY_NOT !== null)("web UI", () => {
   const go = async (page: Page, path: string): Promise<void> => void (await page.goto(`${control.url}/web${path}`));
 
   beforeAll(async () => {
-    control = await startFakeControl({ cpu: 64, memoryMib: 256 * 1024, stepMs: 30 });
+    control = await startFakeControl({ cpu: 64, memoryMib: 256 * 1024, stepMs: 30, guests: true });
     browser = await launch();
     await Promise.all([
       machine({ name: "api-prod", labels: { team: "core" } }),

@@ -45,12 +45,18 @@ export function State({ word, tone = TONES[word] ?? "idle" }: { word: string; to
 export function MachineState({ machine }: { machine: Machine }) {
   const word = doing(machine);
   const health = machine.state === "running" ? (machine.observed?.health ?? null) : null;
+  const { exit, exitCode } = machine.observed ?? {};
+  const badly = word === "stopped" && exit === "exited" && exitCode !== 0;
   const stuck = word === "requested" && machine.reason !== null;
   const shown =
     health === "unhealthy" ? (
       <State word="unhealthy" tone="bad" />
+    ) : badly ? (
+      <State word={`exited ${exitCode}`} tone="bad" />
+    ) : stuck ? (
+      <State word="waiting" tone="warn" />
     ) : (
-      <State word={stuck ? "waiting" : word} {...(stuck && { tone: "warn" as const })} />
+      <State word={word} />
     );
   if (machine.reason === null) return shown;
   return (

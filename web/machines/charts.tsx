@@ -32,7 +32,7 @@ export function Charts({ machine }: { machine: Machine }) {
         now={shown(last ? `${(100 * last.cpu).toFixed(last.cpu < 0.1 ? 1 : 0)}%` : "")}
         note={`of ${spec.cpu * 100}%`}
         samples={samples}
-        most={spec.cpu}
+        least={0.1}
         series={[{ name: "CPU", of: (s) => s.cpu, colour: "accent" }]}
       />
       <Chart
@@ -56,6 +56,7 @@ export function Charts({ machine }: { machine: Machine }) {
         now={shown(last ? `${formatBytes(last.in)}/s` : "")}
         note={last && runs ? `in, ${formatBytes(last.out)}/s out` : "in and out"}
         samples={samples}
+        least={1024}
         series={[
           { name: "In", of: (s) => s.in, colour: "accent" },
           { name: "Out", of: (s) => s.out, colour: "sleep" },
@@ -98,15 +99,24 @@ function useSamples(machine: string, runs: boolean): { samples: readonly Sample[
   return { samples, stats };
 }
 
-type ChartProps = { title: string; now: ReactNode; note: string; samples: readonly Sample[]; series: readonly Series[]; most?: number };
+type ChartProps = {
+  title: string;
+  now: ReactNode;
+  note: string;
+  samples: readonly Sample[];
+  series: readonly Series[];
+  /** The top of it. Without one it is as high as what it shows, and no lower than `least`. */
+  most?: number;
+  least?: number;
+};
 
-function Chart({ title, now, note, samples, series, most }: ChartProps) {
+function Chart({ title, now, note, samples, series, most, least = 1 }: ChartProps) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot>(null);
   useEffect(() => {
     const make = (): void => {
       plot.current?.destroy();
-      plot.current = new uPlot(optionsOf(series, box.current!.clientWidth, most), dataOf(samples, series), box.current!);
+      plot.current = new uPlot(optionsOf(series, box.current!.clientWidth, { most, least }), dataOf(samples, series), box.current!);
     };
     make();
     const resized = new ResizeObserver(() => plot.current?.setSize({ width: box.current!.clientWidth, height: HEIGHT }));
@@ -136,7 +146,7 @@ function dataOf(samples: readonly Sample[], series: readonly Series[]): uPlot.Al
   return [samples.map((s) => s.at), ...series.map(({ of }) => samples.map(of))];
 }
 
-function optionsOf(series: readonly Series[], width: number, most: number | undefined): uPlot.Options {
+function optionsOf(series: readonly Series[], width: number, { most, least }: { most: number | undefined; least: number }): uPlot.Options {
   const span = (KEPT * LOOK_MS) / 1000;
   return {
     width,
@@ -149,7 +159,7 @@ function optionsOf(series: readonly Series[], width: number, most: number | unde
     scales: {
       // As wide as what was seen, a minute at least.
       x: { range: (_, min, max) => [max - Math.min(span, Math.max(60, max - min)), max] },
-      y: { range: (_, __, max) => [0, most ?? Math.max(max * 1.15, 1024)] },
+      y: { range: (_, __, max) => [0, most ?? Math.max(max * 1.15, least)] },
     },
     series: [
       {},

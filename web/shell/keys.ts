@@ -13,7 +13,7 @@ export function useKeys(keys: Keys): void {
     let first: { key: string; at: number } | undefined;
     const onKey = (e: KeyboardEvent): void => {
       const mod = e.ctrlKey || e.metaKey;
-      if (!mod && (isTyping(e.target) || e.altKey || e.defaultPrevented)) return;
+      if (!mod && (isTaken(e) || e.altKey || e.defaultPrevented)) return;
       const alone = mod ? `mod+${e.key.toLowerCase()}` : e.key;
       const pair = first && Date.now() - first.at < SECOND_MS ? `${first.key} ${e.key}` : "";
       first = { key: e.key, at: Date.now() };
@@ -27,8 +27,10 @@ export function useKeys(keys: Keys): void {
   }, []);
 }
 
-function isTyping(target: EventTarget | null): boolean {
-  return (
-    target instanceof HTMLElement && (target.matches("input:not([type=checkbox]), textarea, select") || target.closest(".xterm") !== null)
-  );
+/** Somebody types, or a dialog or a menu is open, or it is the key of the button that has the focus. */
+function isTaken({ target, key }: KeyboardEvent): boolean {
+  if (document.querySelector('[role="dialog"], [role="menu"]')) return true;
+  if (!(target instanceof HTMLElement)) return false;
+  if (key === "Enter" && target.matches("a, button")) return true;
+  return target.matches("input:not([type=checkbox]), textarea, select") || target.closest(".xterm") !== null;
 }
