@@ -68,7 +68,7 @@ async function populate(node: TestNode): Promise<void> {
   await vps("up", "api-prod", "--label", "team=core", "--label", "tier=1");
   await vps("up", "api-staging", "--label", "team=core");
   const serve =
-    'echo started; while true; do echo "$(date -u +%T) GET / 200"; dd if=/dev/urandom of=/dev/null bs=64k count=$((8 + $(date +%S | tail -c 2) * 12)) 2>/dev/null; sleep 2; done';
+    'httpd -p 80 -h /; echo started; while true; do echo "$(date -u +%T) GET / 200"; dd if=/dev/urandom of=/dev/null bs=64k count=$((40 + $(date +%S | tail -c 2) * 60)) 2>/dev/null; sleep 2; done';
   await vps("run", "-d", "--name", "web", "-p", "8080:80", "--label", "team=web", "busybox:1", "sh", "-c", serve);
   await vps(
     "run",
@@ -86,6 +86,8 @@ async function populate(node: TestNode): Promise<void> {
     "100000",
   );
   await vps("run", "-d", "--name", "worker", "--restart", "on-failure:1", "busybox:1", "no-such-program");
+  const ask = "while true; do wget -q -O /dev/null http://web.internal/bin/busybox; sleep 1; done";
+  await vps("run", "-d", "--name", "probe", "busybox:1", "sh", "-c", ask);
   for (const name of ["cache", "batch"]) await vps("run", "-d", "--name", name, "busybox:1", "sleep", "100000");
   await vps("pause", "cache");
   await vps("stop", "batch");

@@ -29,30 +29,26 @@ export const nodeList: Command = {
   },
 };
 
-export const nodeDrain: Command = {
-  name: "node drain",
-  usage: "vps node drain NAME",
-  summary: "Place no more machines on a node; those that are there stay",
-  examples: ["vps node drain node-1", "vps list --json | jq -r '.[] | select(.node) | .name'   # what is on nodes still"],
-  args: [1, 1],
-  flags: { json: JSON_FLAG },
-  async run({ client, args, out }) {
-    const node = await client().drainNode({ params: { node: args[0]! } });
-    out.done(`${node.name} is given no more machines; those on it stay until you stop or destroy them`);
-    out.data(node);
-  },
-};
+export const nodeDrain = draining(
+  "drain",
+  "Place no more machines on a node; those that are there stay",
+  ["vps node drain node-1", "vps list --json | jq -r '.[] | select(.node) | .name'   # what is on nodes still"],
+  "is given no more machines; those on it stay until you stop or destroy them",
+);
+export const nodeUndrain = draining("undrain", "Place machines on a node again", ["vps node undrain node-1"], "is given machines again");
 
-export const nodeUndrain: Command = {
-  name: "node undrain",
-  usage: "vps node undrain NAME",
-  summary: "Place machines on a node again",
-  examples: ["vps node undrain node-1"],
-  args: [1, 1],
-  flags: { json: JSON_FLAG },
-  async run({ client, args, out }) {
-    const node = await client().undrainNode({ params: { node: args[0]! } });
-    out.done(`${node.name} is given machines again`);
-    out.data(node);
-  },
-};
+function draining(verb: "drain" | "undrain", summary: string, examples: string[], done: string): Command {
+  return {
+    name: `node ${verb}`,
+    usage: `vps node ${verb} NAME`,
+    summary,
+    examples,
+    args: [1, 1],
+    flags: { json: JSON_FLAG },
+    async run({ client, args, out }) {
+      const node = await client()[`${verb}Node`]({ params: { node: args[0]! } });
+      out.done(`${node.name} ${done}`);
+      out.data(node);
+    },
+  };
+}

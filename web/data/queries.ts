@@ -3,6 +3,7 @@ import { queryOptions, useQuery } from "@tanstack/react-query";
 import type { HyperlaneError } from "#contract/errors.ts";
 import type { Machine } from "#contract/resources/machine.ts";
 import { applyMachines, type Machines } from "./apply.ts";
+import { VIEWER } from "../machines/actions.ts";
 import { client } from "./client.ts";
 import { readWhile } from "./live.ts";
 
@@ -76,7 +77,9 @@ function byName(all: Machines): readonly Machine[] {
   return [...all.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
+/** viewer: why whoever is signed in changes nothing; null: they may. */
 export function useMe() {
   const { data } = useQuery(queries.me);
-  return { me: data, admin: data?.role === "admin" };
+  const admin = data?.role === "admin";
+  return { me: data, admin, viewer: admin ? null : VIEWER };
 }

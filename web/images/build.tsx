@@ -3,7 +3,7 @@ import { useState } from "react";
 import { client } from "../data/client.ts";
 import { useMachines } from "../data/queries.ts";
 import { FormDialog } from "../kit/dialog.tsx";
-import { Choice, Field } from "../kit/field.tsx";
+import { ChoiceField, Field } from "../kit/field.tsx";
 import { say } from "../kit/toast.tsx";
 import { useWho } from "../machines/act.ts";
 import { refusal } from "../machines/actions.ts";
@@ -28,15 +28,12 @@ export function Build({ machine, onOpenChange }: { machine?: string; onOpenChang
         say(`${image.name} is being made`);
       }}
     >
-      <label className="flex flex-col gap-1 text-soft">
-        Machine
-        <Choice
-          className="h-8! w-full!"
-          value={chosen}
-          options={able.map((m) => [m.name, m.name] as const)}
-          onChange={(e) => setFrom(e.target.value)}
-        />
-      </label>
+      <ChoiceField
+        label="Machine"
+        value={chosen}
+        options={able.map((m) => [m.name, m.name] as const)}
+        onChange={(e) => setFrom(e.target.value)}
+      />
       <Field label="Name of the image">
         <input required autoFocus value={name} onChange={(e) => setName(e.target.value)} placeholder="my-api:v3" className="mono" />
       </Field>

@@ -21,7 +21,7 @@ export function ImagePage() {
   const { data: image, error, isPending } = useQuery(queries.image(name));
   const { data: images = [] } = useQuery(queries.images);
   const { machines } = useMachines();
-  const { admin } = useMe();
+  const { viewer } = useMe();
   const navigate = useNavigate();
   const [asking, setAsking] = useState<"tag" | "remove">();
   if (isPending) return <Waiting />;
@@ -29,22 +29,10 @@ export function ImagePage() {
   const { run } = image;
   const users = machines.filter((m) => m.image.digest === image.digest);
   const names = images.filter((i) => i.digest !== null && i.digest === image.digest && i.name !== image.name);
-  const viewer = admin ? null : "Your role is viewer, which only looks";
   const inUse = users.length > 0 && names.length === 0 ? `${plural(users.length, "machine")} use it` : null;
   return (
     <>
-      <PageHead
-        title={
-          <>
-            <Link to="/images" className="text-soft hover:text-ink">
-              Images
-            </Link>
-            <span className="text-soft">/</span>
-            <span className="truncate">{image.name}</span>
-          </>
-        }
-        note={<State word={image.state} />}
-      >
+      <PageHead above={{ to: "/images", label: "Images" }} title={image.name} note={<State word={image.state} />}>
         <Button icon={Tag} whyNot={viewer} onClick={() => setAsking("tag")}>
           Tag
         </Button>

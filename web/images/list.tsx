@@ -21,14 +21,13 @@ import { Pull } from "./pull.tsx";
 export function ImagesPage() {
   const { data, error, isPending } = useQuery(queries.images);
   const { machines } = useMachines();
-  const { admin } = useMe();
+  const { viewer } = useMe();
   const navigate = useNavigate();
   const { q = "", sort = "name", ask } = useSearch({ strict: false });
   const [building, setBuilding] = useState(false);
   const [pruning, setPruning] = useState(false);
   const search = (more: object): void => void navigate({ to: "/images", search: { q, sort, ...more }, replace: true });
   const used = useMemo(() => countBy(machines.map((m) => m.image.digest)), [machines]);
-  const viewer = admin ? null : "Your role is viewer, which only looks";
   if (error) return <Problem error={error} className="m-6" />;
   const columns: Column<Image>[] = [
     {

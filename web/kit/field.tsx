@@ -82,3 +82,13 @@ export function Choice({ options, ...rest }: { options: readonly (readonly [valu
     </select>
   );
 }
+
+/** One of several, as a field of a form. */
+export function ChoiceField({ label, ...rest }: { label: string } & ComponentProps<typeof Choice>) {
+  return (
+    <label className="flex min-w-0 flex-col gap-1 text-soft">
+      {label}
+      <Choice {...rest} className="h-8! w-full!" />
+    </label>
+  );
+}

@@ -1,12 +1,34 @@
 /** What pages are made of: a head, sections, lists of facts, and what is shown where there is nothing, or nothing yet, or a failure. */
+import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import { toHyperlaneError } from "#contract/errors.ts";
 import { Copy } from "./copy.tsx";
 
-export function PageHead({ title, note, children }: { title: ReactNode; note?: ReactNode; children?: ReactNode }) {
+/** above: the page that lists what this one is of. */
+export function PageHead({
+  title,
+  above,
+  note,
+  children,
+}: {
+  title: string;
+  above?: { to: string; label: string };
+  note?: ReactNode;
+  children?: ReactNode;
+}) {
   return (
     <header className="flex min-h-13 flex-wrap items-center gap-x-3 gap-y-2 px-4 py-3 sm:px-6">
-      <h1 className="flex min-w-0 items-center gap-2.5 truncate text-lg font-semibold tracking-tight">{title}</h1>
+      <h1 className="flex min-w-0 items-center gap-2.5 truncate text-lg font-semibold tracking-tight">
+        {above && (
+          <>
+            <Link to={above.to} className="text-soft hover:text-ink max-sm:hidden">
+              {above.label}
+            </Link>
+            <span className="text-soft max-sm:hidden">/</span>
+          </>
+        )}
+        <span className="truncate">{title}</span>
+      </h1>
       {note && <span className="text-soft">{note}</span>}
       <div className="ml-auto flex flex-wrap items-center gap-2">{children}</div>
     </header>

@@ -50,6 +50,8 @@ export const ACTIONS: Record<ActionName, Action> = {
 };
 export const ACTION_NAMES = Object.keys(ACTIONS) as ActionName[];
 
+export const VIEWER = "Your role is viewer, which only looks";
+
 /** What a verb needs of the machine's runtime. */
 const NEEDS = {
   pause: "pause",
@@ -63,7 +65,7 @@ const LOOKING: readonly Verb[] = ["logs"];
 
 /** Why the API would refuse it; null: it would not. */
 export function refusal(verb: Verb, machine: Pick<Machine, "state" | "destroying" | "spec">, { admin, runtimes }: Who): string | null {
-  if (!admin && !LOOKING.includes(verb)) return "Your role is viewer, which only looks";
+  if (!admin && !LOOKING.includes(verb)) return VIEWER;
   if (machine.destroying && verb !== "logs") return "It is being destroyed";
   if (!can(verb, machine.state)) return `It is ${machine.state}; it must be ${VERBS[verb].join(" or ")}`;
   const need = NEEDS[verb as keyof typeof NEEDS];

@@ -8,7 +8,7 @@ import { client } from "../data/client.ts";
 import { queries, useMe } from "../data/queries.ts";
 import { Button } from "../kit/button.tsx";
 import { Code } from "../kit/copy.tsx";
-import { Check, Choice, Field } from "../kit/field.tsx";
+import { Check, ChoiceField, Field } from "../kit/field.tsx";
 import { PageHead, Panel, Problem } from "../kit/page.tsx";
 import { useWho } from "./act.ts";
 import { putMachine } from "./act.ts";
@@ -26,7 +26,7 @@ const SHAPES = [
 export function CreatePage() {
   const navigate = useNavigate();
   const cache = useQueryClient();
-  const { admin } = useMe();
+  const { viewer } = useMe();
   const { runtimes } = useWho();
   const { data: images = [] } = useQuery(queries.images);
   const [form, setForm] = useState<Form>(EMPTY_FORM);
@@ -134,12 +134,7 @@ export function CreatePage() {
           {error && !error.field && <Problem error={error} />}
           {error?.field && <Problem error={error} />}
           <div className="flex items-center gap-2">
-            <Button
-              type="submit"
-              look="main"
-              busy={busy}
-              whyNot={!admin ? "Your role is viewer, which only looks" : badSize ? "A size is not right" : null}
-            >
+            <Button type="submit" look="main" busy={busy} whyNot={viewer ?? (badSize ? "A size is not right" : null)}>
               Create
             </Button>
             <Button onClick={() => history.back()}>Cancel</Button>
@@ -184,28 +179,22 @@ function More({ form, put, setForm, runtimes, wrong }: MoreProps) {
         <Field label="Labels" {...wrong("labels")}>
           <input value={form.labels} onChange={put("labels")} placeholder="team=core" className="mono" />
         </Field>
-        <label className="flex flex-col gap-1 text-soft">
-          Runtime
-          <Choice
-            className="h-8! w-full!"
-            value={form.runtime}
-            options={[["", "any"], ...runtimes.map((r) => [r, r] as const)]}
-            onChange={put("runtime")}
-          />
-        </label>
-        <label className="flex flex-col gap-1 text-soft">
-          When it ends
-          <Choice
-            className="h-8! w-full!"
-            value={form.restart}
-            options={[
-              ["on-failure", "start again if it failed"],
-              ["always", "always start again"],
-              ["no", "leave it"],
-            ]}
-            onChange={put("restart")}
-          />
-        </label>
+        <ChoiceField
+          label="Runtime"
+          value={form.runtime}
+          options={[["", "any"], ...runtimes.map((r) => [r, r] as const)]}
+          onChange={put("runtime")}
+        />
+        <ChoiceField
+          label="When it ends"
+          value={form.restart}
+          options={[
+            ["on-failure", "start again if it failed"],
+            ["always", "always start again"],
+            ["no", "leave it"],
+          ]}
+          onChange={put("restart")}
+        />
       </div>
       <Check label="Start it at once" checked={form.start} onChange={(e) => setForm({ ...form, start: e.target.checked })} />
     </>

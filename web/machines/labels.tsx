@@ -6,11 +6,12 @@ import { client } from "../data/client.ts";
 import { Button } from "../kit/button.tsx";
 import { FormDialog } from "../kit/dialog.tsx";
 import { Field } from "../kit/field.tsx";
-import { putMachine, useWho } from "./act.ts";
+import { useMe } from "../data/queries.ts";
+import { putMachine } from "./act.ts";
 import { readLabels, writeLabels } from "./form.ts";
 
 export function EditLabels({ machine }: { machine: Machine }) {
-  const { admin } = useWho();
+  const { viewer } = useMe();
   const cache = useQueryClient();
   const [open, setOpen] = useState(false);
   const [text, setText] = useState("");
@@ -20,7 +21,7 @@ export function EditLabels({ machine }: { machine: Machine }) {
   };
   return (
     <>
-      <Button look="quiet" icon={Pencil} label="Change labels" whyNot={admin ? null : "Your role is viewer"} onClick={begin} />
+      <Button look="quiet" icon={Pencil} label="Change labels" whyNot={viewer} onClick={begin} />
       <FormDialog
         open={open}
         onOpenChange={setOpen}

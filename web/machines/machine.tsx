@@ -37,15 +37,8 @@ export function MachinePage() {
   return (
     <Current value={machine}>
       <PageHead
-        title={
-          <>
-            <Link to="/machines" className="text-soft hover:text-ink max-sm:hidden">
-              Machines
-            </Link>
-            <span className="text-soft max-sm:hidden">/</span>
-            <span className="truncate">{machine.name}</span>
-          </>
-        }
+        above={{ to: "/machines", label: "Machines" }}
+        title={machine.name}
         note={
           <span className="flex flex-wrap items-center gap-x-3 text-ink">
             <MachineState machine={machine} />

@@ -5,10 +5,10 @@ import { Plus, X } from "lucide-react";
 import { useState, type ReactNode } from "react";
 import type { Machine } from "#contract/resources/machine.ts";
 import { client } from "../data/client.ts";
-import { queries } from "../data/queries.ts";
+import { queries, useMe } from "../data/queries.ts";
 import { Button } from "../kit/button.tsx";
 import { FormDialog } from "../kit/dialog.tsx";
-import { Check, Choice, Field } from "../kit/field.tsx";
+import { Check, ChoiceField, Field } from "../kit/field.tsx";
 import { Panel, Section } from "../kit/page.tsx";
 import { complain } from "../kit/toast.tsx";
 import { putMachine, useWho } from "./act.ts";
@@ -105,13 +105,11 @@ function Rows({ children, empty }: { children: ReactNode[]; empty: string }) {
 }
 
 function Row({ children, remove, label }: { children: ReactNode; remove?: () => void; label: string }) {
-  const { admin } = useWho();
+  const { viewer } = useMe();
   return (
     <div className="flex min-h-9 flex-wrap items-center gap-x-2.5 py-0.5 pr-1.5 pl-3.5">
       {children}
-      {remove && (
-        <Button look="quiet" icon={X} label={label} whyNot={admin ? null : "Your role is viewer"} className="ml-auto" onClick={remove} />
-      )}
+      {remove && <Button look="quiet" icon={X} label={label} whyNot={viewer} className="ml-auto" onClick={remove} />}
     </div>
   );
 }
@@ -158,18 +156,15 @@ function Expose({ onOpenChange }: Asked) {
             placeholder={port || "8080"}
           />
         </Field>
-        <label className="flex flex-col gap-1 text-soft">
-          Protocol
-          <Choice
-            className="h-8! w-full!"
-            value={protocol}
-            options={[
-              ["tcp", "TCP"],
-              ["udp", "UDP"],
-            ]}
-            onChange={(e) => setProtocol(e.target.value as "tcp")}
-          />
-        </label>
+        <ChoiceField
+          label="Protocol"
+          value={protocol}
+          options={[
+            ["tcp", "TCP"],
+            ["udp", "UDP"],
+          ]}
+          onChange={(e) => setProtocol(e.target.value as "tcp")}
+        />
       </div>
     </FormDialog>
   );
@@ -197,15 +192,12 @@ function Join({ onOpenChange }: Asked) {
         putMachine(cache, await client.joinNetwork({ params: { machine: machine.id }, body }));
       }}
     >
-      <label className="flex flex-col gap-1 text-soft">
-        Network
-        <Choice
-          className="h-8! w-full!"
-          value={chosen}
-          options={others.map((n) => [n, n] as const)}
-          onChange={(e) => setNetwork(e.target.value)}
-        />
-      </label>
+      <ChoiceField
+        label="Network"
+        value={chosen}
+        options={others.map((n) => [n, n] as const)}
+        onChange={(e) => setNetwork(e.target.value)}
+      />
       <Field label="Other names for it there" hint="Words, with spaces between them. Machines may share one.">
         <input value={aliases} onChange={(e) => setAliases(e.target.value)} placeholder="db postgres" className="mono" />
       </Field>
@@ -233,15 +225,12 @@ function Mount({ onOpenChange }: Asked) {
         putMachine(cache, await client.mountVolume({ params: { machine: machine.id }, body: { volume: chosen, path, readonly } }));
       }}
     >
-      <label className="flex flex-col gap-1 text-soft">
-        Volume
-        <Choice
-          className="h-8! w-full!"
-          value={chosen}
-          options={free.map((v) => [v.name, v.name] as const)}
-          onChange={(e) => setVolume(e.target.value)}
-        />
-      </label>
+      <ChoiceField
+        label="Volume"
+        value={chosen}
+        options={free.map((v) => [v.name, v.name] as const)}
+        onChange={(e) => setVolume(e.target.value)}
+      />
       <Field label="Where in the machine">
         <input required value={path} onChange={(e) => setPath(e.target.value)} placeholder="/data" className="mono" />
       </Field>

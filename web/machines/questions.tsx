@@ -6,7 +6,7 @@ import type { Machine } from "#contract/resources/machine.ts";
 import { client } from "../data/client.ts";
 import { queries } from "../data/queries.ts";
 import { FormDialog } from "../kit/dialog.tsx";
-import { Choice, Field } from "../kit/field.tsx";
+import { ChoiceField, Field } from "../kit/field.tsx";
 import { say } from "../kit/toast.tsx";
 import { putMachine } from "./act.ts";
 
@@ -53,15 +53,12 @@ export function Kill({ machine, onOpenChange }: Asked) {
         say(`${machine.name} was sent ${signal}`);
       }}
     >
-      <label className="flex flex-col gap-1 text-soft">
-        Signal
-        <Choice
-          className="h-8! w-full!"
-          value={signal}
-          options={SIGNALS.map((s) => [s, s] as const)}
-          onChange={(e) => setSignal(e.target.value)}
-        />
-      </label>
+      <ChoiceField
+        label="Signal"
+        value={signal}
+        options={SIGNALS.map((s) => [s, s] as const)}
+        onChange={(e) => setSignal(e.target.value)}
+      />
       <p className="text-soft">It goes to the program that the machine runs. A machine that runs a whole system takes none.</p>
     </FormDialog>
   );

@@ -2,7 +2,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Camera, History, Trash2 } from "lucide-react";
 import { useState } from "react";
-import { queries } from "../data/queries.ts";
+import { queries, useMe } from "../data/queries.ts";
 import { client } from "../data/client.ts";
 import { formatBytes } from "../kit/amounts.ts";
 import { Button } from "../kit/button.tsx";
@@ -22,6 +22,7 @@ type Snapshot = Awaited<ReturnType<typeof client.createSnapshot>>;
 export function SnapshotsTab() {
   const machine = useCurrent();
   const who = useWho();
+  const { viewer } = useMe();
   const { data, error, isPending } = useQuery(queries.snapshots(machine.id));
   const [taking, setTaking] = useState(false);
   const [restoring, setRestoring] = useState<Snapshot>();
@@ -45,13 +46,7 @@ export function SnapshotsTab() {
           <Button icon={History} whyNot={s.state === "ready" ? cannotRestore : `It is ${s.state}`} onClick={() => setRestoring(s)}>
             Roll back
           </Button>
-          <Button
-            look="quiet"
-            icon={Trash2}
-            label={`Remove ${s.name}`}
-            whyNot={who.admin ? null : "Your role is viewer"}
-            onClick={() => setRemoving(s)}
-          />
+          <Button look="quiet" icon={Trash2} label={`Remove ${s.name}`} whyNot={viewer} onClick={() => setRemoving(s)} />
         </span>
       ),
     },

@@ -16,12 +16,11 @@ const SHOWN = 100;
 
 export function NetworksPage() {
   const { data, error, isPending } = useQuery(queries.networks);
-  const { admin } = useMe();
+  const { viewer } = useMe();
   const navigate = useNavigate();
   const { q = "" } = useSearch({ strict: false });
   const [making, setMaking] = useState(false);
   const [removing, setRemoving] = useState<Network>();
-  const viewer = admin ? null : "Your role is viewer, which only looks";
   if (error) return <Problem error={error} className="m-6" />;
   if (isPending) return <Waiting />;
   const shown = data.filter((n) => n.name.includes(q.toLowerCase()));

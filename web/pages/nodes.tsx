@@ -34,7 +34,7 @@ export function NodesPage() {
 }
 
 function Detail({ node }: { node: Node }) {
-  const { admin } = useMe();
+  const { viewer } = useMe();
   const cache = useQueryClient();
   const { status } = node;
   async function drain(): Promise<void> {
@@ -77,7 +77,7 @@ function Detail({ node }: { node: Node }) {
       />
       <Hint text={node.draining ? "It is given machines again." : "It is given no more machines; those on it stay."}>
         <span className="ml-auto">
-          <Button whyNot={admin ? null : "Your role is viewer, which only looks"} onClick={() => void drain()}>
+          <Button whyNot={viewer} onClick={() => void drain()}>
             {node.draining ? "Undrain" : "Drain"}
           </Button>
         </span>

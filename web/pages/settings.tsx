@@ -7,7 +7,7 @@ import { queries, useMe } from "../data/queries.ts";
 import { Button } from "../kit/button.tsx";
 import { Code } from "../kit/copy.tsx";
 import { ConfirmDialog, Dialog, FormDialog } from "../kit/dialog.tsx";
-import { Choice, Field } from "../kit/field.tsx";
+import { Choice, ChoiceField, Field } from "../kit/field.tsx";
 import { Facts, PageHead, Panel, Section } from "../kit/page.tsx";
 import { Ago } from "../kit/time.tsx";
 import { complain } from "../kit/toast.tsx";
@@ -162,18 +162,15 @@ function MakeToken({
       <Field label="Name" hint="Who or what will use it.">
         <input required autoFocus value={name} onChange={(e) => setName(e.target.value)} placeholder="ci" className="mono" />
       </Field>
-      <label className="flex flex-col gap-1 text-soft">
-        Role
-        <Choice
-          className="h-8! w-full!"
-          value={role}
-          options={[
-            ["viewer", "viewer: only looks"],
-            ["admin", "admin: does everything"],
-          ]}
-          onChange={(e) => setRole(e.target.value as "viewer")}
-        />
-      </label>
+      <ChoiceField
+        label="Role"
+        value={role}
+        options={[
+          ["viewer", "viewer: only looks"],
+          ["admin", "admin: does everything"],
+        ]}
+        onChange={(e) => setRole(e.target.value as "viewer")}
+      />
     </FormDialog>
   );
 }

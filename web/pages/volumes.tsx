@@ -22,13 +22,12 @@ type Asking = { what: "grow" | "remove" | "snapshots"; volume: Volume };
 
 export function VolumesPage() {
   const { data, error, isPending } = useQuery(queries.volumes);
-  const { admin } = useMe();
+  const { viewer } = useMe();
   const navigate = useNavigate();
   const { q = "", sort = "name" } = useSearch({ strict: false });
   const [making, setMaking] = useState(false);
   const [asking, setAsking] = useState<Asking>();
   const search = (more: object): void => void navigate({ to: "/volumes", search: { q, sort, ...more }, replace: true });
-  const viewer = admin ? null : "Your role is viewer, which only looks";
   if (error) return <Problem error={error} className="m-6" />;
   const columns: Column<Volume>[] = [
     { id: "name", label: "Name", by: (v) => v.name, cell: (v) => <span className="font-medium">{v.name}</span> },
