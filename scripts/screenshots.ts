@@ -17,6 +17,7 @@ const VIEWS: [name: string, path: string, ready?: (page: Page) => Promise<unknow
   ["machine", "/machines/web", (page) => page.waitForTimeout(CHART_MS)],
   ["terminal", "/machines/api-prod/terminal", typeSomething],
   ["logs", "/machines/web/logs"],
+  ["files", "/machines/api-prod/files"],
   ["snapshots", "/machines/api-prod/snapshots"],
   ["network", "/machines/db/network"],
   ["machine-events", "/machines/api-prod/events"],

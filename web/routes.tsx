@@ -55,6 +55,10 @@ export const routeTree = root.addChildren([
       lazyRouteComponent(() => import("./machines/logs.tsx"), "LogsTab"),
     ),
     inMachine(
+      "/files",
+      lazyRouteComponent(() => import("./machines/files.tsx"), "FilesTab"),
+    ),
+    inMachine(
       "/snapshots",
       lazyRouteComponent(() => import("./machines/snapshots.tsx"), "SnapshotsTab"),
     ),

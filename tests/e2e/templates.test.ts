@@ -54,15 +54,17 @@ it("nobody writes to what siblings map, not even who is let", async () => {
 
 it("memory that a machine no longer uses goes back to its host, and siblings' stays as it is", async () => {
   const { pid } = (await n.machine("second")).observed! as { pid: number };
-  const pss = (): number => Number(/^Pss:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "utf8"))![1]) / 1024;
-  const [before, shared] = [pss(), hashOf(memoryOf(pid))];
+  // Its own, which is not what its siblings map too: of that its share grows when one of them goes.
+  const own = (): number => Number(/^Anonymous:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "utf8"))![1]) / 1024;
+  const [before, shared] = [own(), hashOf(memoryOf(pid))];
   const busybox = (...args: string[]) => n.ok(n.vps("exec", "second", "--", "/bin/busybox", ...args));
   await busybox("dd", "if=/dev/urandom", "of=/dev/shm/y", "bs=1M", "count=60");
-  expect(pss()).toBeGreaterThan(before + 40);
+  expect(own()).toBeGreaterThan(before + 40);
   await busybox("rm", "/dev/shm/y");
   await n.until(
-    async () => pss(),
-    (now) => now < before + 15,
+    async () => own(),
+    // What is free in pieces of less than 2 MiB stays, and how much that is depends on where things came to lie.
+    (now) => now < before + 30,
   );
   expect(hashOf(memoryOf(pid))).toBe(shared);
 }, 90_000);

@@ -1,6 +1,7 @@
 /** A real machine from a browser: created, watched, typed in, kept, broken, rolled back, destroyed. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, writeFileSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { chromium, type Browser, type Page } from "playwright-core";
 import { FLAGS, openTab, WHY_NOT as NO_BROWSER, type Tab } from "#tests/web/browser.ts";
 import { startNode, WHY_NOT as NO_NODE, type TestNode } from "./node.ts";
@@ -93,6 +94,25 @@ describe.skipIf(WHY_NOT !== null)("web UI and a real machine", () => {
         .waitFor();
       const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download" }).click()]);
       expect(download.suggestedFilename()).toBe("journey-console.log");
+
+      await page.getByRole("link", { name: "Files", exact: true }).click();
+      const sent = randomBytes(300_000);
+      await page.getByLabel("Files", { exact: true }).setInputFiles([
+        { name: "blob.bin", mimeType: "application/octet-stream", buffer: sent },
+        { name: "empty", mimeType: "text/plain", buffer: Buffer.alloc(0) },
+      ]);
+      await page.getByRole("button", { name: "Copy in" }).click();
+      await page.getByText("2 files copied to /root").waitFor();
+      await page.getByLabel("Path").fill("/root/none");
+      await page.getByRole("button", { name: "Copy out" }).click();
+      await page.getByText(/Cannot copy/).waitFor();
+      await page.getByLabel("Path").fill("/root/blob.bin");
+      const [back] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Copy out" }).click()]);
+      expect(back.suggestedFilename()).toBe("blob.bin");
+      expect(readFileSync(await back.path()).equals(sent)).toBe(true);
+      await page.getByLabel("Path").fill("/etc/ssh");
+      const [folder] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Copy out" }).click()]);
+      expect(folder.suggestedFilename()).toBe("ssh.tar");
 
       await page.getByRole("button", { name: "Actions for journey" }).click();
       await page.getByRole("menuitem", { name: "Destroy…" }).click();

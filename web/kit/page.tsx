@@ -1,6 +1,6 @@
 /** What pages are made of: a head, sections, lists of facts, and what is shown where there is nothing, or nothing yet, or a failure. */
 import { Link } from "@tanstack/react-router";
-import type { ReactNode } from "react";
+import { useEffect, type ReactNode } from "react";
 import { toHyperlaneError } from "#contract/errors.ts";
 import { Copy } from "./copy.tsx";
 
@@ -16,6 +16,9 @@ export function PageHead({
   note?: ReactNode;
   children?: ReactNode;
 }) {
+  useEffect(() => {
+    document.title = `${title} · Hyperlane`;
+  }, [title]);
   return (
     <header className="flex min-h-13 flex-wrap items-center gap-x-3 gap-y-2 px-4 py-3 sm:px-6">
       <h1 className="flex min-w-0 items-center gap-2.5 truncate text-lg font-semibold tracking-tight">

@@ -10,6 +10,7 @@ import { client } from "../data/client.ts";
 import { Button } from "../kit/button.tsx";
 import { Check, Choice, SearchField } from "../kit/field.tsx";
 import { Empty } from "../kit/page.tsx";
+import { saveBlob } from "../kit/save.ts";
 import { complain } from "../kit/toast.tsx";
 import { createLines, LINES_KEPT, type Line } from "./lines.ts";
 import { useCurrent } from "./machine.tsx";
@@ -229,9 +230,5 @@ async function save(machine: string, name: string, view: string): Promise<void> 
     },
   );
   await done.promise.finally(() => stream.close());
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob(parts, { type: "text/plain" }));
-  link.download = `${name}${view ? `-${view}` : ""}.log`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  saveBlob(`${name}${view ? `-${view}` : ""}.log`, new Blob(parts, { type: "text/plain" }));
 }

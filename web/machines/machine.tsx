@@ -13,6 +13,7 @@ const TABS = [
   ["", "Summary"],
   ["/terminal", "Terminal"],
   ["/logs", "Logs"],
+  ["/files", "Files"],
   ["/snapshots", "Snapshots"],
   ["/network", "Network"],
   ["/events", "Events"],

@@ -30,7 +30,9 @@ export function NetworkTab() {
       {label}
     </Button>
   );
-  const node = nodes?.find((n) => n.id === machine.node)?.name ?? "the node";
+  const { name: node = "the node", address = "" } = nodes?.find((n) => n.id === machine.node) ?? {};
+  // A node on the control plane's own host is where this page came from.
+  const host = /^(127\.|localhost)/.test(address) || !address ? location.hostname : address.replace(/:\d+$/, "");
   return (
     <div className="flex flex-col gap-6 p-4 sm:p-6">
       <Section title="Exposed ports" actions={add("port", "expose", "Expose")}>
@@ -48,12 +50,7 @@ export function NetworkTab() {
                 leads to port {e.port}/{e.protocol}
               </span>
               {e.protocol === "tcp" && (
-                <a
-                  href={`http://${location.hostname}:${e.hostPort}/`}
-                  target="_blank"
-                  rel="noreferrer"
-                  className="text-accent hover:underline"
-                >
+                <a href={`http://${host}:${e.hostPort}/`} target="_blank" rel="noreferrer" className="text-accent hover:underline">
                   open
                 </a>
               )}

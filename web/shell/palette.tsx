@@ -98,7 +98,7 @@ function useCommands(): Command[] {
         void navigate({ to, ...more } as never);
     const ofMachine = (m: Machine): Command[] => [
       { id: m.id, label: m.name, hint: m.state, run: go("/machines/$name", { params: { name: m.name } }) },
-      ...(["terminal", "logs", "snapshots"] as const).map((view) => ({
+      ...(["terminal", "logs", "files", "snapshots"] as const).map((view) => ({
         id: `${m.id}-${view}`,
         label: `${m.name} ${view}`,
         hint: "Open",

@@ -1,6 +1,6 @@
 /** Signing in: by the link that `vps web` prints, or by an API token. Neither is kept here. */
 import { useQueryClient } from "@tanstack/react-query";
-import { useNavigate } from "@tanstack/react-router";
+import { Link, useNavigate } from "@tanstack/react-router";
 import { useEffect, useRef, useState, type FormEvent } from "react";
 import { Button } from "../kit/button.tsx";
 import { Code } from "../kit/copy.tsx";
@@ -45,6 +45,11 @@ export function SignIn({ code = "" }: { code?: string }) {
       <div className="flex w-full max-w-sm flex-col gap-5 rounded-xl border border-line bg-panel p-6">
         <h1 className="text-lg font-semibold">Sign in to Hyperlane</h1>
         {error !== null && <Problem error={error} />}
+        {error !== null && code !== "" && (
+          <Link to="/" replace className="text-accent underline">
+            Go on as whoever is signed in here
+          </Link>
+        )}
         <div className="flex flex-col gap-1.5">
           <p className="text-soft">On a host where you use the command line:</p>
           <div className="rounded-md border border-line bg-page px-2.5 py-1">
