@@ -39,7 +39,7 @@ export function SnapshotsTab() {
     {
       id: "actions",
       label: "",
-      width: "9.5rem",
+      width: "11rem",
       right: true,
       cell: (s) => (
         <span className="flex justify-end gap-1">
