@@ -1,4 +1,6 @@
 /** Where this host keeps things, and what they are called. */
+import { fromSource } from "#cli/program.ts";
+
 export const ROLES = ["serve", "agent"] as const;
 export type Role = (typeof ROLES)[number];
 export const TITLES: Record<Role, string> = { serve: "Control plane", agent: "Agent" };
@@ -18,7 +20,7 @@ export function logDir(): string {
 
 /** The files of the web UI: inside the executable, or where the source tree has built them. */
 export function webDir(): string {
-  return Bun.main.startsWith("/$bunfs") ? "/$bunfs/root/web" : `${import.meta.dirname}/../build/web`;
+  return fromSource() ? `${import.meta.dirname}/../build/web` : "/$bunfs/root/web";
 }
 
 /** What machines are made of, in build/guest and in the state folder's guest. */

@@ -1,9 +1,9 @@
 /** `screenshots`: every view of the web UI in both themes, of a real node with real machines, into docs/web. Needs root, build/guest and chromium. */
-import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
-import { chromium, type Page } from "playwright-core";
+import { mkdirSync } from "node:fs";
+import type { Page } from "playwright-core";
 import { startNode, type TestNode } from "#tests/e2e/node.ts";
 import { makeImage } from "#tests/e2e/image.ts";
-import { FLAGS, openTab } from "#tests/web/browser.ts";
+import { followLink, launchIn, openTab } from "#tests/web/browser.ts";
 import { ROOT, step } from "./sh.ts";
 
 const OUT = `${ROOT}/docs/web`;
@@ -37,18 +37,14 @@ export async function takeScreenshots(): Promise<void> {
   const node = await startNode("shots");
   try {
     await step("machines", () => populate(node));
-    const program = `${node.home}/chromium`;
-    writeFileSync(program, `#!/bin/sh\nexec ip netns exec ${node.ns} /usr/bin/chromium "$@"\n`);
-    chmodSync(program, 0o755);
-    const browser = await chromium.launch({ executablePath: program, args: FLAGS });
+    const browser = await launchIn(node);
     for (const colorScheme of ["light", "dark"] as const) {
-      const { page } = await openTab(browser, { colorScheme });
-      const { url } = JSON.parse(await node.ok(node.vps("web", "--json"))) as { url: string };
-      await page.goto(url);
-      await page.getByRole("heading", { name: "Overview" }).waitFor();
+      const tab = await openTab(browser, { colorScheme });
+      const { page } = tab;
+      const origin = await followLink(tab, await node.ok(node.vps("web", "--json")));
       for (const [name, path, ready] of VIEWS)
         await step(`${name}, ${colorScheme}`, async () => {
-          await page.goto(`${new URL(url).origin}/web${path}`, { waitUntil: "domcontentloaded" });
+          await page.goto(`${origin}/web${path}`, { waitUntil: "domcontentloaded" });
           await page.waitForTimeout(1500);
           await ready?.(page);
           await page.waitForTimeout(500);

@@ -15,10 +15,8 @@ import {
 import { basename, dirname, join, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { HyperlaneError } from "#contract/errors.ts";
-import { decodeExit, decodeU32, encodeU32, F } from "#contract/wire/messages.ts";
 import type { Command, Context } from "#cli/command.ts";
-import { createWindow } from "#sdk/window.ts";
-import type { Stream } from "#sdk/client.ts";
+import { openCopy, type CopyRequest } from "#sdk/copy.ts";
 
 export const cp: Command = {
   name: "cp",
@@ -44,6 +42,7 @@ export const cp: Command = {
   },
 };
 
+type Copy = Awaited<ReturnType<typeof openCopy>>;
 type Place = { machine?: string; path: string };
 
 function parse(text: string): Place {
@@ -56,11 +55,11 @@ function parse(text: string): Place {
 
 /** An archive as it is. */
 async function passIn({ client }: Context, machine: string, to: string, owners: boolean): Promise<void> {
-  await feed(await openCopy(client, machine, "in", to, owners), process.stdin);
+  await feed(await startCopy(client, { machine, direction: "in", path: to, owners }), process.stdin);
 }
 
 /** To its end, or to that of the session. */
-async function feed(session: Awaited<ReturnType<typeof openCopy>>, archive: AsyncIterable<unknown>): Promise<void> {
+async function feed(session: Copy, archive: AsyncIterable<unknown>): Promise<void> {
   const feeding = (async () => {
     for await (const bytes of archive) await session.write(bytes as Buffer);
     session.end();
@@ -71,7 +70,7 @@ async function feed(session: Awaited<ReturnType<typeof openCopy>>, archive: Asyn
 
 async function passOut({ client, out }: Context, machine: string, from: string): Promise<void> {
   await (
-    await openCopy(client, machine, "out", from, false, (bytes) => out.raw(bytes))
+    await startCopy(client, { machine, direction: "out", path: from }, (bytes) => out.raw(bytes))
   ).exit;
 }
 
@@ -79,7 +78,7 @@ async function copyIn({ client }: Context, from: string, machine: string, to: st
   if (!existsSync(from)) throw new HyperlaneError("NOT_FOUND", `There is no "${from}" here.`, { hint: "Check the path." });
   const { pack } = await import("tar-stream");
   const archive = pack();
-  const session = await openCopy(client, machine, "in", to, owners);
+  const session = await startCopy(client, { machine, direction: "in", path: to, owners });
   const feeding = feed(session, archive);
   feeding.catch(() => {});
   await addToArchive(archive, from, basename(resolve(from)));
@@ -106,7 +105,7 @@ async function copyOut({ client }: Context, machine: string, from: string, to: s
   if (!into && !existsSync(dirname(resolve(to))))
     throw new HyperlaneError("NOT_FOUND", `There is no directory "${dirname(to)}" here.`, { hint: "Make it first." });
   const reader = extract();
-  const session = await openCopy(client, machine, "out", from, false, (bytes) => reader.write(bytes));
+  const session = await startCopy(client, { machine, direction: "out", path: from }, (bytes) => reader.write(bytes));
   void session.exit.then(
     () => reader.end(Buffer.alloc(0)),
     (e) => reader.destroy(e),
@@ -143,45 +142,10 @@ export function safeTarget(root: string, name: string): string {
   return target;
 }
 
-async function openCopy(
-  client: Context["client"],
-  machine: string,
-  direction: "in" | "out",
-  path: string,
-  owners: boolean,
-  data: (bytes: Uint8Array) => void = () => {},
-) {
-  const exit = Promise.withResolvers<void>();
-  exit.promise.catch(() => {});
-  const window = createWindow();
-  let complaint = "";
-  const stream: Stream = await client().stream(
-    "machineCopy",
-    { params: { machine }, query: { direction, path, owners } },
-    {
-      message(type, payload) {
-        if (type === F.STDOUT) data(payload);
-        if (type === F.STDERR) complaint += Buffer.from(payload).toString();
-        if (type === F.STDOUT || type === F.STDERR) stream?.send(F.CREDIT, encodeU32(payload.length));
-        if (type === F.CREDIT_BACK) window.credit(decodeU32(payload));
-        if (type === F.EXIT) {
-          const e = decodeExit(payload);
-          const why = complaint.replaceAll("hyperlane-init: ", "").trim().split("\n")[0] || e.text || `exit ${e.value}`;
-          if (e.kind === "code" && e.value === 0) exit.resolve();
-          else
-            exit.reject(
-              new HyperlaneError("FAILED", `The copy failed in the machine: ${why}.`, {
-                hint: "Check the path there: `vps exec NAME -- ls -la PATH`.",
-              }),
-            );
-        }
-      },
-      close: (error) => exit.reject(error ?? new HyperlaneError("UNAVAILABLE", "The connection to the machine was lost.")),
-    },
-  );
-  return {
-    exit: exit.promise,
-    write: (bytes: Buffer): Promise<void> => window.send(stream, bytes),
-    end: () => stream.send(F.EOF, Buffer.alloc(0)),
-  };
+async function startCopy(client: Context["client"], asked: CopyRequest, data?: (bytes: Uint8Array) => void): Promise<Copy> {
+  const failed = (why: string): HyperlaneError =>
+    new HyperlaneError("FAILED", `The copy failed in the machine: ${why}.`, {
+      hint: "Check the path there: `vps exec NAME -- ls -la PATH`.",
+    });
+  return await openCopy(client(), asked, failed, data);
 }

@@ -14,7 +14,7 @@ import { findImage } from "#control/images/catalog.ts";
 import type { Credentials } from "#oci/session.ts";
 import type { OnProgress } from "#oci/transfer.ts";
 import { fromGrpc } from "#control/agents/connections.ts";
-import type { NewEvent, StoredEvent } from "#control/model/state.ts";
+import type { NewEvent } from "#control/model/state.ts";
 import { demand, machineOf, type Deps, type LiveName } from "./handler.ts";
 import { demandAtRest, volumeOf } from "./volumes.ts";
 import { watchChanges, watchEvents } from "./watch.ts";
@@ -30,24 +30,22 @@ export type Session = {
   credentials?: Credentials | undefined;
   stream?: ClientDuplexStream<Uint8Array, Buffer>;
   stop?: () => void;
-  /** No longer looks whether whoever asked may still do so. */
-  ended?: () => void;
 };
 type Socket = ServerWebSocket<Session>;
 
 /** Of a WebSocket whose token or session is no more: policy violation (RFC 6455, 7.4.1). */
 const REVOKED = 1008;
 
-function endsStream({ type, subject }: StoredEvent, { token, session }: Session): boolean {
-  return (type === "v1.TokenRemoved" && subject === token) || (type === "v1.SessionClosed" && subject === session);
-}
-
 export function createLive(deps: Deps) {
+  const sockets = new Set<Socket>();
+  deps.store.subscribe((events) => {
+    for (const event of events)
+      if (event.type === "v1.TokenRemoved" || event.type === "v1.SessionClosed")
+        for (const ws of sockets) if (event.subject === ws.data.token || event.subject === ws.data.session) ws.close(REVOKED);
+  });
   return {
     open(ws: Socket): void {
-      ws.data.ended = deps.store.subscribe((events) => {
-        if (events.some((e) => endsStream(e, ws.data))) ws.close(REVOKED);
-      });
+      sockets.add(ws);
       try {
         if (ws.data.name === "watchEvents") ws.data.stop = watchEvents(ws, deps);
         else if (ws.data.name === "watchChanges") ws.data.stop = watchChanges(ws, deps);
@@ -62,7 +60,7 @@ export function createLive(deps: Deps) {
       ws.data.stream.write(Buffer.from(message));
     },
     close(ws: Socket): void {
-      ws.data.ended?.();
+      sockets.delete(ws);
       ws.data.stop?.();
       ws.data.stream?.cancel();
     },

@@ -1,9 +1,9 @@
 /** A real machine from a browser: created, watched, typed in, kept, broken, rolled back, destroyed. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
-import { chmodSync, readFileSync, writeFileSync } from "node:fs";
-import { chromium, type Browser, type Page } from "playwright-core";
-import { FLAGS, openTab, WHY_NOT as NO_BROWSER, type Tab } from "#tests/web/browser.ts";
+import { readFileSync } from "node:fs";
+import type { Browser, Page } from "playwright-core";
+import { followLink, launchIn, openTab, WHY_NOT as NO_BROWSER, type Tab } from "#tests/web/browser.ts";
 import { startNode, WHY_NOT as NO_NODE, type TestNode } from "./node.ts";
 
 const WHY_NOT = NO_NODE ?? NO_BROWSER;
@@ -17,15 +17,9 @@ describe.skipIf(WHY_NOT !== null)("web UI and a real machine", () => {
 
   beforeAll(async () => {
     node = await startNode("web");
-    // The browser is where the node is: in its network namespace.
-    const program = `${node.home}/chromium`;
-    writeFileSync(program, `#!/bin/sh\nexec ip netns exec ${node.ns} /usr/bin/chromium "$@"\n`);
-    chmodSync(program, 0o755);
-    browser = await chromium.launch({ executablePath: program, args: FLAGS });
+    browser = await launchIn(node);
     tab = await openTab(browser);
-    const { url } = JSON.parse(await node.ok(node.vps("web", "--json"))) as { url: string };
-    await tab.page.goto(url);
-    await tab.page.getByRole("heading", { name: "Overview" }).waitFor();
+    await followLink(tab, await node.ok(node.vps("web", "--json")));
   }, BOOT_MS);
   afterAll(async () => {
     await browser?.close();

@@ -1,5 +1,5 @@
 /** Debian's Chromium, driven by Playwright, against a control plane of the test's own. */
-import { existsSync } from "node:fs";
+import { chmodSync, existsSync, writeFileSync } from "node:fs";
 import { chromium, type Browser, type BrowserContext, type BrowserContextOptions, type Page } from "playwright-core";
 import type { Client } from "#sdk/client.ts";
 import { webDir } from "#host/place.ts";
@@ -11,7 +11,7 @@ export const WHY_NOT = !existsSync(CHROMIUM)
     ? "build/web is missing: run scripts/main.ts web"
     : null;
 
-export const FLAGS = [
+const FLAGS = [
   ...["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
   ...["--disable-background-networking", "--disable-component-update", "--disable-sync"],
 ];
@@ -47,4 +47,20 @@ export async function signIn(
   await tab.page.goto(`${url}${path}`);
   await tab.page.getByRole("heading", { name: "Overview" }).waitFor();
   return tab;
+}
+
+/** A browser that is where a node is: in its network namespace. home: of the node, where its program is written to. */
+export async function launchIn({ ns, home }: { ns: string; home: string }): Promise<Browser> {
+  const program = `${home}/chromium`;
+  writeFileSync(program, `#!/bin/sh\nexec ip netns exec ${ns} ${CHROMIUM} "$@"\n`);
+  chmodSync(program, 0o755);
+  return await chromium.launch({ executablePath: program, args: FLAGS });
+}
+
+/** Opens what `vps web --json` printed. The address of the control plane. */
+export async function followLink({ page }: Tab, printed: string): Promise<string> {
+  const { url } = JSON.parse(printed) as { url: string };
+  await page.goto(url);
+  await page.getByRole("heading", { name: "Overview" }).waitFor();
+  return new URL(url).origin;
 }

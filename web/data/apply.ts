@@ -1,6 +1,7 @@
 /** What a message of the watch stream changes in what was read before. Pure. */
 import type { Machine } from "#contract/resources/machine.ts";
 import type { Changes, Event } from "#contract/resources/other.ts";
+import { eventName } from "#contract/resources/words.ts";
 
 export type Machines = ReadonlyMap<string, Machine>;
 
@@ -45,6 +46,6 @@ const OLD: [kind: string, events: RegExp][] = [
 
 /** Which kinds these events made old. */
 export function agedBy(events: readonly Pick<Event, "type">[]): string[] {
-  const types = new Set(events.map((e) => e.type.replace(/^v\d+\./, "")));
+  const types = new Set(events.map((e) => eventName(e.type)));
   return OLD.flatMap(([kind, made]) => ([...types].some((t) => made.test(t)) ? [kind] : []));
 }

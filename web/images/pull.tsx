@@ -13,6 +13,8 @@ import { say } from "../kit/toast.tsx";
 type Layer = { digest: string; size: number; done: number; state: "waiting" | "moving" | "there" | "done" };
 const WORDS: Record<Layer["state"], string> = { waiting: "waiting", moving: "", there: "here already", done: "done" };
 
+const isHere = ({ state }: Layer): boolean => state === "there" || state === "done";
+
 export function Pull({ onOpenChange }: { onOpenChange: (open: boolean) => void }) {
   const [image, setImage] = useState("");
   const [insecure, setInsecure] = useState(false);
@@ -83,8 +85,8 @@ export function Pull({ onOpenChange }: { onOpenChange: (open: boolean) => void }
               <li key={l.digest} className="grid grid-cols-[6.5rem_1fr_8rem] items-center gap-3">
                 <span className="font-mono text-xs text-soft">{shortDigest(l.digest)}</span>
                 <progress
-                  value={l.state === "there" || l.state === "done" ? 1 : l.done}
-                  max={l.state === "there" || l.state === "done" ? 1 : l.size || 1}
+                  value={isHere(l) ? 1 : l.done}
+                  max={isHere(l) ? 1 : l.size || 1}
                   aria-label={`Layer ${shortDigest(l.digest)}`}
                   className="h-1.5 w-full appearance-none overflow-hidden rounded-full [&::-webkit-progress-bar]:bg-line [&::-webkit-progress-value]:bg-accent"
                 />
@@ -96,7 +98,7 @@ export function Pull({ onOpenChange }: { onOpenChange: (open: boolean) => void }
         {busy && (
           <p className="text-soft" role="status">
             {all.length
-              ? `${formatBytes(sum((l) => (l.state === "there" || l.state === "done" ? l.size : l.done)))} of ${formatBytes(sum((l) => l.size))}`
+              ? `${formatBytes(sum((l) => (isHere(l) ? l.size : l.done)))} of ${formatBytes(sum((l) => l.size))}`
               : "Asking the registry…"}
           </p>
         )}

@@ -29,6 +29,7 @@ export const TONES: Record<string, Tone> = {
   destroyed: "idle",
   ready: "ok",
   creating: "busy",
+  building: "busy",
   removing: "busy",
 };
 

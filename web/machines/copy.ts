@@ -1,8 +1,7 @@
 /** Files into a machine and out of it, as a tar stream over a live one. */
 import { createTarDecoder, createTarPacker } from "modern-tar";
 import { HyperlaneError } from "#contract/errors.ts";
-import { decodeExit, decodeU32, encodeU32, F } from "#contract/wire/messages.ts";
-import { createWindow } from "#sdk/window.ts";
+import { openCopy } from "#sdk/copy.ts";
 import { client } from "../data/client.ts";
 
 /** A file as it is to be called in the machine, below the folder it goes to. */
@@ -13,7 +12,7 @@ export async function copyIn(machine: string, folder: string, files: readonly Ou
   const { readable, controller } = createTarPacker();
   const packing = pack(controller, files);
   let sent = 0;
-  const copy = await open(machine, "in", folder);
+  const copy = await openCopy(client, { machine, direction: "in", path: folder }, failed);
   const feeding = (async () => {
     for await (const bytes of readable) {
       await copy.write(bytes);
@@ -42,7 +41,7 @@ async function pack(controller: ReturnType<typeof createTarPacker>["controller"]
 export async function copyOut(machine: string, path: string, done: (bytes: number) => void): Promise<{ name: string; blob: Blob }> {
   const parts: BlobPart[] = [];
   let got = 0;
-  const copy = await open(machine, "out", path, (bytes) => {
+  const copy = await openCopy(client, { machine, direction: "out", path }, failed, (bytes) => {
     parts.push(bytes.slice());
     done((got += bytes.length));
   });
@@ -63,33 +62,6 @@ async function onlyFile(archive: Blob): Promise<Blob | undefined> {
   return only;
 }
 
-async function open(machine: string, direction: "in" | "out", path: string, data: (bytes: Uint8Array) => void = () => {}) {
-  const exit = Promise.withResolvers<void>();
-  exit.promise.catch(() => {});
-  const window = createWindow();
-  let complaint = "";
-  const stream = await client.stream(
-    "machineCopy",
-    { params: { machine }, query: { direction, path } },
-    {
-      message(type, payload) {
-        if (type === F.STDOUT) data(payload);
-        if (type === F.STDERR) complaint += new TextDecoder().decode(payload);
-        if (type === F.STDOUT || type === F.STDERR) stream.send(F.CREDIT, encodeU32(payload.length));
-        if (type === F.CREDIT_BACK) window.credit(decodeU32(payload));
-        if (type !== F.EXIT) return;
-        const { kind, value, text } = decodeExit(payload);
-        const why = complaint.replaceAll("hyperlane-init: ", "").trim().split("\n")[0] || text || `exit ${value}`;
-        if (kind === "code" && value === 0) exit.resolve();
-        else exit.reject(new HyperlaneError("FAILED", `Cannot copy: ${why}.`.replace(/\.\.$/, "."), { hint: "Check the path." }));
-        stream.close();
-      },
-      close: (error) => exit.reject(error ?? new HyperlaneError("UNAVAILABLE", "The connection to the machine was lost.")),
-    },
-  );
-  return {
-    exit: exit.promise,
-    write: (bytes: Uint8Array) => window.send(stream, bytes),
-    end: () => stream.send(F.EOF, new Uint8Array()),
-  };
+function failed(why: string): HyperlaneError {
+  return new HyperlaneError("FAILED", `Cannot copy: ${why}.`.replace(/\.\.$/, "."), { hint: "Check the path." });
 }

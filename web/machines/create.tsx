@@ -10,8 +10,7 @@ import { Button } from "../kit/button.tsx";
 import { Code } from "../kit/copy.tsx";
 import { Check, ChoiceField, Field } from "../kit/field.tsx";
 import { PageHead, Panel, Problem } from "../kit/page.tsx";
-import { useWho } from "./act.ts";
-import { putMachine } from "./act.ts";
+import { putMachine, useWho } from "./act.ts";
 import { Cost } from "./cost.tsx";
 import { commandFor, EMPTY_FORM, requestFor, type Form } from "./form.ts";
 
@@ -131,8 +130,7 @@ export function CreatePage() {
               More: command, environment, ports, labels, runtime…
             </Button>
           )}
-          {error && !error.field && <Problem error={error} />}
-          {error?.field && <Problem error={error} />}
+          {error && <Problem error={error} />}
           <div className="flex items-center gap-2">
             <Button type="submit" look="main" busy={busy} whyNot={viewer ?? (badSize ? "A size is not right" : null)}>
               Create

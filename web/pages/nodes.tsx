@@ -117,7 +117,7 @@ function Templates() {
         {data.map((t) => (
           <div key={`${t.node}${t.key}`} className="flex min-h-9 flex-wrap items-center gap-x-4 px-3.5 py-1.5">
             <span className="w-24">
-              <State word={t.state} {...(t.state === "building" && { tone: "busy" as const })} />
+              <State word={t.state} />
             </span>
             <span className="font-medium">{t.image ?? "any image"}</span>
             <span className="text-soft">
