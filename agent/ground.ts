@@ -4,7 +4,7 @@ import { z } from "zod";
 import { HyperlaneError } from "#contract/errors.ts";
 import { enterCgroup } from "#agent/host/cgroup.ts";
 import { readJson, writeFileDurably } from "#agent/host/files.ts";
-import { restoreMemory, saveMemory } from "#agent/host/memory.ts";
+import { restoreMemory, saveDisk, saveMemory } from "#agent/host/memory.ts";
 import { cpuModel, probeAccelerator, tscKhz, type Accelerator } from "#agent/host/probe.ts";
 import { bootId, end, findByFolder, identify, isAlive } from "#agent/host/process.ts";
 import { run, spawnDetached } from "#agent/host/run.ts";
@@ -12,16 +12,21 @@ import { PLACES } from "#agent/machine/mounts.ts";
 import type { Ground } from "#agent/templates/shape.ts";
 import { createQemu } from "#runtimes/qemu/driver.ts";
 import type { Driver } from "#runtimes/driver.ts";
+import type { HostDoors } from "#runtimes/launch.ts";
+import { openVmms, type VmmPrograms } from "./vmms.ts";
 
 type Kernel = { kernel: string; initramfs: string };
 
-/** dir: where what was found out is kept. guestDir: has vmlinux and initramfs. */
-export async function openGround(dir: string, node: string, guestDir: string) {
+/** dir: where what was found out is kept. guestDir: has vmlinux and initramfs. programs: of other VMMs; null: whatever the host has. */
+export async function openGround(dir: string, node: string, guestDir: string, programs: VmmPrograms) {
   const kernel = guestKernel(guestDir);
   const runtime = openRuntime(node, guestDir);
-  const found = await accelerate(dir, kernel);
+  const [found, vmms] = await Promise.all([
+    accelerate(dir, kernel),
+    openVmms({ dir, kernel, qemu: runtime, host: hostDoors(node), relay: `${guestDir}/relay`, programs }),
+  ]);
   const ground = await groundOf(runtime, kernel, found.accelerator);
-  return { node, kernel, runtime, found, ground, accelerator: found.accelerator, tscKhz: ground.tscKhz };
+  return { node, kernel, runtime, vmms, found, ground, accelerator: found.accelerator, tscKhz: ground.tscKhz };
 }
 
 function guestKernel(dir: string): Kernel {
@@ -57,19 +62,21 @@ function discards(guestDir: string): string {
 
 /** QEMU, with this host's doors. */
 export function openRuntime(node: string, guestDir: string): Driver {
-  return createQemu({
+  return createQemu({ ...hostDoors(node), discards: discards(guestDir), saveMemory, restoreMemory });
+}
+
+function hostDoors(node: string): HostDoors {
+  return {
     spawn: (argv, { output, ...how }) => spawnDetached(argv, output, how),
-    discards: discards(guestDir),
     run,
-    saveMemory,
-    restoreMemory,
     identify,
     isAlive,
     kill: end,
     findByFolder,
     confine: (id, pid, limits) => enterCgroup(`${node}.${id}`, pid, limits),
     tail: (path) => (existsSync(path) ? readFileSync(path, "utf8").trim().split("\n").slice(-3).join("; ") : ""),
-  });
+    packMemory: saveDisk,
+  };
 }
 
 /** Probing boots a kernel, so what it found is kept until the kernel of host or guest changes. */

@@ -42,6 +42,9 @@ const Config = z.object({
   zpool: z.string().nullable(),
   /** Of a Docker engine, for machines that are containers. */
   dockerSocket: z.string().default("/var/run/docker.sock"),
+  /** Programs of other VMMs; null: what the host's path has. */
+  firecracker: z.string().nullable().default(null),
+  "cloud-hypervisor": z.string().nullable().default(null),
   /** CPUs offered to machines; null: as many as the host has. */
   cpus: z.int().nullable(),
   /** RAM offered to machines; null: as much as the host has. */
@@ -87,7 +90,8 @@ export async function runAgent(
     config,
     found,
     storage,
-    () => [stand.runtime.name, ...(containers.there ? [containers.driver.name] : [])],
+    () => [...stand.vmms.offered(), ...(containers.there ? [containers.driver.name] : [])],
+    stand.vmms.lacking,
     images,
     templates,
     spares,
@@ -128,7 +132,7 @@ async function openNode(dir: string, config: AgentConfig, program: readonly stri
   await clearWork(`${dir}/work`);
   mkdirSync(paths.runDir, { recursive: true, mode: 0o711 });
   // Probing boots a kernel, which takes its time: the rest goes on meanwhile.
-  const probing = openGround(dir, config.node, config.guestDir);
+  const probing = openGround(dir, config.node, config.guestDir, config);
   probing.catch(() => {});
   const storage = await openStorage(paths.disksDir, config.zpool);
   const network = await openNetwork({
@@ -202,6 +206,7 @@ function statusOf(
   { accelerator, reason }: Accelerator,
   storage: Storage,
   runtimes: () => string[],
+  lacking: NodeStatus["lacking"],
   images: Images,
   templates: Templates,
   spares: Spares,
@@ -219,6 +224,7 @@ function statusOf(
     acceleratorReason: reason,
     storage: storage.kind,
     runtimes: runtimes(),
+    lacking,
     images: images.list(),
     folders,
     templates: templates.list().map((t) => ({ ...t, spares: spares.count(t.key) })),

@@ -7,7 +7,7 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { tmpdir } from "node:os";
 import { startNode } from "#tests/e2e/node.ts";
 import { ROOT, sh } from "#scripts/sh.ts";
-import { kernelCommandLine } from "#runtimes/qemu/command.ts";
+import { kernelCommandLine } from "#runtimes/command.ts";
 import { median, report } from "./report.ts";
 
 const ROUNDS = 3;

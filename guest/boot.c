@@ -10,35 +10,54 @@
 int boot_rw = -1, host_leaves = 0;
 const char *run_dir = "/dev/hyperlane";
 
-/* VMMs without virtio-serial (Firecracker) lead to us by a vsock: vsock(7), struct sockaddr_vm. */
+/* VMMs without virtio-serial (Firecracker) lead to us by a vsock: vsock(7), struct sockaddr_vm. We listen at 1024; what the
+ * workload prints goes to the host's 1025, where runtimes/relay.c puts it into a file. */
+static struct sockaddr_vm { u16 family, reserved; u32 port, cid, zero; } any = {40 /* AF_VSOCK */, 0, 1024, ~0u, 0};
+static const struct sockaddr_vm host = {40, 0, 1025, 2, 0};
+
+/* flags: SOCK_NONBLOCK or none. */
+static int vsock(i64 call, const struct sockaddr_vm *at, int flags) {
+    int fd = S3(socket, at->family, 02000001 /* SOCK_CLOEXEC | SOCK_STREAM */ | flags, 0);
+    i64 e = sys3(fd, (i64)at, sizeof *at, call);
+    if (e >= 0) return fd;
+    S1(close, fd);
+    return e;
+}
+
 static int vsock_open(void) {
-    static struct { u16 family, reserved; u32 port, cid, zero; } any = {40 /* AF_VSOCK */, 0, 1024, ~0u, 0};
     static int listener = -1;
     if (listener < 0) {
-        int fd = S3(socket, any.family, 02004001 /* SOCK_CLOEXEC | SOCK_NONBLOCK | SOCK_STREAM */, 0);
-        if (S3(bind, fd, &any, sizeof any) >= 0 && S2(listen, fd, 8) >= 0) listener = fd;
-        else S1(close, fd);
+        listener = vsock(__NR_bind, &any, 04000);
+        S2(listen, listener, 8);
     }
     int fd = S4(accept4, listener, NULL, NULL, 02004000);
     if (fd >= 0) host_leaves = 1;
     return fd;
 }
 
+/* By its name, where something has made a link of that; else whichever of the first devices has it. */
+static int port_open(const char *named, char number, int flags) {
+    char path[] = "/dev/vport0p1";
+    path[12] = number;
+    int fd = open_file(named, flags, 0);
+    for (; path[10] < '4' && fd < 0; path[10]++) fd = open_file(path, flags, 0);
+    return fd;
+}
+
 int host_open(void) {
-    static const char *const ports[] = {"/dev/virtio-ports/hyperlane.0", "/dev/vport0p1", "/dev/vport1p1", "/dev/vport2p1", "/dev/vport3p1"};
-    int fd = -1;
-    for (u32 i = 0; i < countof(ports) && fd < 0; i++) fd = open_file(ports[i], O_RDWR | O_NONBLOCK, 0);
+    int fd = port_open("/dev/virtio-ports/hyperlane.0", '1', O_RDWR | O_NONBLOCK);
     return fd < 0 ? vsock_open() : fd;
 }
 
 int log_open(void) {
-    static const char *const ports[] = {"/dev/virtio-ports/hyperlane.log", "/dev/vport0p2", "/dev/vport1p2", "/dev/vport2p2", "/dev/vport3p2"};
-    int fd = -1;
-    for (u32 i = 0; i < countof(ports) && fd < 0; i++) fd = open_file(ports[i], O_WRONLY, 0);
-    return fd;
+    int fd = port_open("/dev/virtio-ports/hyperlane.log", '2', O_WRONLY);
+    return fd < 0 ? vsock(__NR_connect, &host, 0) : fd;
 }
 
-void log_closed(int status) {}
+/* What is on its way by a vsock would go with the machine: after a NUL the other end closes, once it has all of it (runtimes/relay.c). */
+void log_closed(int fd, int status) {
+    if (other_vmm) S3(write, fd, "", 1), S3(read, fd, &status, 1);
+}
 
 static void fail(const char *what, const char *name, i64 error) {
     say(what, name, error);
@@ -51,7 +70,7 @@ void power_off(void) {
     volumes_release();
     S0(sync);
     if (rehearsing) S1(exit_group, 0);
-    S4(reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_POWER_OFF, 0);
+    S4(reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, other_vmm == VMM_RESETS ? LINUX_REBOOT_CMD_RESTART : LINUX_REBOOT_CMD_POWER_OFF, 0);
     for (;;) sleep_ms(1000);
 }
 
@@ -65,6 +84,7 @@ static void load_modules(const char *names, int wanted) {
     int fd = open_file(names, O_RDONLY, 0);
     if (fd < 0) return;
     i64 n = read_all(fd, list, sizeof list - 1);
+    list[n] = 0; /* the list before was longer */
     S1(close, fd);
     for (char *name = list, *end = list; end < list + n; name = end + 1) {
         for (end = name; *end && *end != '\n'; end++) {}
@@ -94,6 +114,7 @@ void boot_kernel(void) {
     mount_or_fail("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
     mount_or_fail("sys", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
     load_modules("/modules", 1);
+    load_modules("/modules-vsock", other_vmm);
 }
 
 /* A template is made without its disks: its driver lets go of them, and finds others, of other sizes, when it takes them again. */

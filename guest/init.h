@@ -20,7 +20,7 @@ void boot_kernel(void);             /* what is the same in every machine */
 int host_open(void);                /* the descriptor that leads to the host; below 0: not yet */
 extern int host_leaves;             /* whether it can come to an end, and be opened anew */
 int log_open(void);                 /* what the workload prints goes there */
-void log_closed(int status);        /* the workload has ended so, and its log is written */
+void log_closed(int fd, int status); /* the workload has ended so, and its log is written */
 void boot_root(int system, int flags);  /* initramfs -> the machine's root; reports and powers off on failure */
 void disks_release(void);           /* so that others may be found in their place */
 void disks_idle(void);              /* waits until nothing is mounted from them */
@@ -65,7 +65,7 @@ void channel_exit(u32 stream, u8 kind, u8 value, const char *text);
 u32 channel_room(void);
 /* log.c */
 void log_output(int stream, const u8 *data, u32 n);   /* 1 stdout, 2 stderr */
-void log_exit(int status);
+void log_exit(int status);                            /* the last of it */
 /* stream.c, the workload */
 i64 workload_stop(u8 signal, u32 seconds);            /* -ESRCH: there is none */
 int workload_timeout(void);                           /* ms until something is due, -1: nothing */
@@ -75,6 +75,9 @@ int copy_in(const char *path, int in);
 extern int copy_owners;             /* copy_in keeps owners and set-uid bits too */
 /* main.c */
 extern int is_pid1;
+extern char other_vmm;              /* the first letter of what the kernel's command line hands us: 0 in QEMU, else one of */
+#define VMM_RESETS 'r'              /* one that ends with a reset, and knows no power-off (Firecracker) */
+#define VMM_VSOCK 'v'               /* one that leads to us by a vsock, as that one does too (Cloud Hypervisor) */
 extern int has_root;                /* boot_root is done */
 void announce(void);
 void hand_over(char *init);         /* the image's own init becomes PID 1, and we its child */

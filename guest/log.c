@@ -10,8 +10,15 @@
 
 static int port = -1;
 
-static void open_port(void) {
-    if (port < 0) port = log_open();
+/* A vsock breaks when the machine goes on in another VMM, and is dialled anew; where nobody is there any more, what it prints is lost. */
+static void put(const char *bytes, u32 n) {
+    for (u32 tries = 0; n && tries < 500; tries++) {
+        if (port < 0) port = log_open();
+        i64 written = S3(write, port, bytes, n);
+        if (written > 0) bytes += written, n -= written, tries = 0;
+        else if (written == -ENOSPC) return;
+        else S1(close, port), port = -1, sleep_ms(10);
+    }
 }
 
 static char *digits(char *at, u32 value, int width) {
@@ -38,7 +45,6 @@ static char *stamp(char *at) {
 
 void log_output(int stream, const u8 *data, u32 n) {
     static char out[32768];
-    open_port();
     char head[48], *end = stamp(head);
     *end = 0;
     append(end, 10, stream == 2 ? " stderr " : " stdout ");
@@ -47,7 +53,7 @@ void log_output(int stream, const u8 *data, u32 n) {
         u32 to = from;
         while (to < n && data[to] != '\n') to++;
         u32 size = to - from;
-        if (used + length + 3 + size > sizeof out) write_all(port, out, used), used = 0;
+        if (used + length + 3 + size > sizeof out) put(out, used), used = 0;
         memcpy(out + used, head, length);
         memcpy(out + used + length, to < n ? "F " : "P ", 2);
         memcpy(out + used + length + 2, data + from, size);
@@ -55,7 +61,7 @@ void log_output(int stream, const u8 *data, u32 n) {
         out[used++] = '\n';
         from = to + 1;
     }
-    write_all(port, out, used);
+    put(out, used);
 }
 
 void log_exit(int status) {
@@ -66,6 +72,6 @@ void log_exit(int status) {
     append(line, sizeof line, signal ? "signal " : "code ");
     append_number(line, sizeof line, signal ? signal : status >> 8);
     append(line, sizeof line, "\n");
-    open_port();
-    write_all(port, line, strlen(line));
+    put(line, strlen(line));
+    log_closed(port, status);
 }

@@ -9,6 +9,7 @@
 
 #define AGAIN_MS 10 /* where the host has gone, it is looked for so often */
 int is_pid1 = 1, has_root;
+char other_vmm;
 static struct parser parser;
 static int announced, watch;
 static char *own_name;
@@ -48,7 +49,7 @@ static void reap(void) {
 
 void stop(int mode, u8 signal, u32 seconds) {
     if (!is_pid1) {
-        S2(kill, 1, SIGRTMIN_LIBC + (mode ? 5 : 4)); /* systemd(1): reboot.target, poweroff.target */
+        S2(kill, 1, SIGRTMIN_LIBC + (mode || other_vmm == VMM_RESETS ? 5 : 4)); /* systemd(1): reboot.target, poweroff.target */
         return;
     }
     if (workload_stop(signal, seconds) < 0) power_off();
@@ -108,6 +109,7 @@ void hand_over(char *init) {
 
 __attribute__((used)) void start(char **argv) {
     own_name = argv[0];
+    if (argv[1]) other_vmm = argv[1][0];
     if (streq(own_name, REHEARSAL)) S1(exit_group, write_all(1, "\n", 1));
     boot_kernel();
     serve();

@@ -41,7 +41,7 @@ static void finish_if_over(struct stream *s) {
     if (!s->id || !s->reaped || s->out >= 0 || s->err >= 0) return;
     int signal = s->status & 127;
     if (s->id == WORKLOAD) {
-        log_exit(s->status), log_closed(s->status);
+        log_exit(s->status);
         if (s->attached) channel_exit(s->attached, signal ? EXIT_SIGNAL : EXIT_CODE, signal ? signal : s->status >> 8, "");
         channel_flush();
         power_off();

@@ -23,6 +23,7 @@ const HELP = `hyperlane: the control plane and the agent of this host
                        --port N (7420)  --subnet CIDR (10.77.0.0/16)  --zpool POOL  --guest DIR
                        --cpus N  --memory SIZE (offered to machines; the host's. More RAM than it has is a promise
                        that holds as long as machines do not all use theirs)
+                       --firecracker PROGRAM  --cloud-hypervisor PROGRAM (other VMMs to offer; those in PATH, where guests run in them)
                        --docker SOCKET (of the Docker engine for machines that are containers; /var/run/docker.sock)
                        --allow-folder DIR (of this host, for machines to mount what is below it; may be given again)
                        Also from the environment: PORT, DATA_DIR, BRIDGE_NAME, SUBNET_CIDR, UPLINK_INTERFACE,
@@ -54,6 +55,8 @@ export async function runHyperlane(argv: string[]): Promise<number> {
         memory: { type: "string" },
         guest: { type: "string" },
         docker: { type: "string" },
+        firecracker: { type: "string" },
+        "cloud-hypervisor": { type: "string" },
         json: { type: "boolean" },
         yes: { type: "boolean", short: "y" },
         help: { type: "boolean", short: "h" },
@@ -100,7 +103,9 @@ export async function runHyperlane(argv: string[]): Promise<number> {
   }
 }
 
-type Flags = Partial<Record<"port" | "subnet" | "zpool" | "cpus" | "memory" | "guest" | "docker", string>> & { "allow-folder"?: string[] };
+type Flags = Partial<
+  Record<"port" | "subnet" | "zpool" | "cpus" | "memory" | "guest" | "docker" | "firecracker" | "cloud-hypervisor", string>
+> & { "allow-folder"?: string[] };
 
 async function init(flags: Flags, out: Output): Promise<number> {
   if (process.getuid?.() !== 0)
@@ -153,6 +158,7 @@ async function init(flags: Flags, out: Output): Promise<number> {
     maxBuilds: env.maxBuilds ?? before?.maxBuilds ?? 2,
     zpool: flags.zpool ?? before?.zpool ?? null,
     dockerSocket: resolve((flags.docker ?? before?.dockerSocket ?? "/var/run/docker.sock").replace(/^unix:\/\//, "")),
+    ...vmmPrograms(flags, before),
     cpus: cpus ?? before?.cpus ?? null,
     memoryMib: memoryMib ?? before?.memoryMib ?? null,
     folders: flags["allow-folder"]?.map((folder) => resolve(folder)) ?? before?.folders ?? [],
@@ -166,6 +172,17 @@ async function init(flags: Flags, out: Output): Promise<number> {
   await loadDefaultImage(made.url, `${guestDir}/debian-12.tar`, out);
   out.line("→ Next: vps up api-prod");
   return 0;
+}
+
+function vmmPrograms(flags: Flags, before: AgentConfig | undefined): Pick<AgentConfig, "firecracker" | "cloud-hypervisor"> {
+  const program = (name: "firecracker" | "cloud-hypervisor"): string | null => {
+    const named = flags[name];
+    if (named === undefined) return before?.[name] ?? null;
+    if (!existsSync(named))
+      throw new HyperlaneError("NOT_FOUND", `--${name} names "${named}", and there is no such file.`, { field: name });
+    return resolve(named);
+  };
+  return { firecracker: program("firecracker"), "cloud-hypervisor": program("cloud-hypervisor") };
 }
 
 /** What machines boot, into the state folder. */

@@ -24,4 +24,4 @@ export function webDir(): string {
 }
 
 /** What machines are made of, in build/guest and in the state folder's guest. */
-export const GUEST_FILES = ["vmlinux", "initramfs", "init-container", "discard.so", "debian-12.tar"];
+export const GUEST_FILES = ["vmlinux", "initramfs", "init-container", "discard.so", "relay", "debian-12.tar"];

@@ -14,6 +14,7 @@ const ROWS: Record<keyof Capabilities, string> = {
   gpu: "GPU passthrough",
   nested: "nested virtualization",
   ownInit: "images with an init of their own (systemd)",
+  folders: "folders of the node",
   diskLimit: "the disk's size bounds what is written",
 };
 

@@ -18,6 +18,8 @@ export type Capabilities = {
   nested: boolean | null;
   /** An image whose own init runs everything, as systemd does. */
   ownInit: boolean;
+  /** Folders of its node, mounted. */
+  folders: boolean;
   /** The size asked for bounds what it can write. */
   diskLimit: boolean;
 };
@@ -25,19 +27,19 @@ export type Capabilities = {
 export const CAPABILITIES = {
   qemu: {
     ...{ kind: "machine", cpuHotplug: false, memoryHotplug: false, diskHotplug: true, pause: true, diskSnapshots: true },
-    ...{ memorySnapshots: true, liveMigration: false, gpu: true, nested: true, ownInit: true, diskLimit: true },
+    ...{ memorySnapshots: true, liveMigration: false, gpu: true, nested: true, ownInit: true, folders: true, diskLimit: true },
   },
   "cloud-hypervisor": {
     ...{ kind: "machine", cpuHotplug: true, memoryHotplug: true, diskHotplug: true, pause: true, diskSnapshots: true },
-    ...{ memorySnapshots: true, liveMigration: true, gpu: true, nested: true, ownInit: true, diskLimit: true },
+    ...{ memorySnapshots: true, liveMigration: true, gpu: true, nested: true, ownInit: true, folders: true, diskLimit: true },
   },
   firecracker: {
     ...{ kind: "machine", cpuHotplug: false, memoryHotplug: false, diskHotplug: true, pause: true, diskSnapshots: true },
-    ...{ memorySnapshots: true, liveMigration: false, gpu: false, nested: false, ownInit: true, diskLimit: true },
+    ...{ memorySnapshots: true, liveMigration: false, gpu: false, nested: false, ownInit: true, folders: false, diskLimit: true },
   },
   docker: {
     ...{ kind: "container", cpuHotplug: false, memoryHotplug: false, diskHotplug: false, pause: true, diskSnapshots: false },
-    ...{ memorySnapshots: false, liveMigration: false, gpu: false, nested: null, ownInit: false, diskLimit: false },
+    ...{ memorySnapshots: false, liveMigration: false, gpu: false, nested: null, ownInit: false, folders: true, diskLimit: false },
   },
 } as const satisfies Record<string, Capabilities>;
 

@@ -83,9 +83,15 @@ export type Vm = {
 /** What is in use of it where its guest does not see that itself. cpuMs: CPU time since its start. */
 export type Usage = { memoryMib: number; memoryFreeMib: number; cpuMs: number };
 
+export type GuestAddress = { path: string; port?: number; serve?: boolean };
+
 /** Spec: what its machines are made from. */
 export type Driver<Spec = VmSpec> = {
   readonly name: string;
+  /** Saved memory is all of it each time, and no difference to what it went on from. */
+  readonly savesWhole: boolean;
+  /** Where init of the machine in this folder is reached. port: of a vsock, which the VMM at that path is asked for. serve: it comes to us. */
+  guest(runDir: string): GuestAddress;
   /** Of the VMM or the engine: what one version has saved, another may not understand. */
   version(): Promise<string>;
   start(spec: Spec, signal: AbortSignal): Promise<Vm>;

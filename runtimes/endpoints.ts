@@ -27,7 +27,7 @@ export type Client<T extends Record<string, Endpoint>> = {
 /** What was asked is not what the API takes: nothing was sent. */
 export class RequestError extends Error {}
 
-/** socket: the Unix socket at which the VMM serves its API. Throws RequestError, or HttpError with what it answered. */
+/** socket: the Unix socket at which the VMM serves its API; what it answers with null is not there. Throws RequestError, or HttpError with what it answered. */
 export function createClient<T extends Record<string, Endpoint>>(socket: string, endpoints: T, deadlineMs = 30_000): Client<T> {
   const rows = Object.entries(endpoints).map(([name, { method, path, body, answer }]) => [
     name,
@@ -37,7 +37,7 @@ export function createClient<T extends Record<string, Endpoint>>(socket: string,
       if (checked && !checked.success) throw new RequestError(`${name}: ${z.prettifyError(checked.error)}`);
       const at = path.replace(/\{(\w+)\}/g, (_, key: string) => encodeURIComponent(params[key] ?? ""));
       const text = await call(socket, method, at, { body: checked?.data as object, signal: AbortSignal.timeout(deadlineMs) });
-      return answer?.parse(text === "" ? undefined : JSON.parse(text));
+      return answer?.parse(text === "" ? undefined : JSON.parse(text, (_, value: unknown) => value ?? undefined));
     },
   ]);
   return Object.fromEntries(rows) as Client<T>;

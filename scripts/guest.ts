@@ -50,6 +50,16 @@ const MODULES = [
 /** Loaded only by machines that have a folder of the host. */
 const FOLDER_MODULES = ["fuse", "virtiofs"];
 
+/** Only by machines of VMMs without virtio-serial, whose buses may be PCI. */
+const VSOCK_MODULES = [
+  "virtio_pci_modern_dev",
+  "virtio_pci_legacy_dev",
+  "virtio_pci",
+  "vsock",
+  "vmw_vsock_virtio_transport_common",
+  "vmw_vsock_virtio_transport",
+];
+
 export async function buildGuest(): Promise<void> {
   mkdirSync(OUT, { recursive: true });
   mkdirSync(WORK, { recursive: true });
@@ -58,6 +68,8 @@ export async function buildGuest(): Promise<void> {
   await step("initramfs", initramfs);
   const shared = ["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-s"];
   await step("what QEMU lacks", async () => void (await sh([...shared, "-o", `${OUT}/discard.so`, `${ROOT}/runtimes/qemu/discard.c`])));
+  const small = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-s"];
+  await step("what other VMMs lack", async () => void (await sh([...small, "-o", `${OUT}/relay`, `${ROOT}/runtimes/relay.c`])));
   if (!existsSync(`${OUT}/debian-12.tar`)) await step("image debian:12", image);
 }
 
@@ -111,7 +123,7 @@ export async function initramfs(): Promise<void> {
       .split("\n")
       .map((p) => [basename(p, ".ko"), p]),
   );
-  for (const [list, modules] of Object.entries({ modules: MODULES, "modules-folders": FOLDER_MODULES })) {
+  for (const [list, modules] of Object.entries({ modules: MODULES, "modules-folders": FOLDER_MODULES, "modules-vsock": VSOCK_MODULES })) {
     const listed: string[] = [];
     for (const module of modules) {
       const path = found.get(module);

@@ -5,6 +5,7 @@ import { createConnection, createServer, type Socket } from "node:net";
 import { HyperlaneError } from "#contract/errors.ts";
 import { createFrameReader, encodeFrame, encodeSync, type Frame } from "#contract/wire/frames.ts";
 import { decodeExit, F, type Exit } from "#contract/wire/messages.ts";
+import type { GuestAddress } from "#runtimes/driver.ts";
 
 /** One request's frames. onFrame gets all of the stream's frames, EXIT last. */
 export type StreamHandler = (type: number, payload: Buffer) => void;
@@ -12,12 +13,11 @@ export type GuestStream = { send(type: number, payload: Uint8Array): void };
 export type Channel = ReturnType<typeof openChannel>;
 
 const DIAL_MS = 20;
-
-/** A socket that a VMM serves, or one where init of a container is waited for. */
-export type GuestAddress = { path: string; serve: boolean };
+/** A VMM that does not answer is asked anew: after a restore the connection of before may hang for ever. */
+const ANSWER_MS = 2_000;
 
 /** onReady: init's stage, 0 it is there, 1 the machine is up. Dials, or serves, until closed; a restarted guest is synced anew by resync(). */
-export function openChannel({ path, serve }: GuestAddress, onReady: (stage: number) => void) {
+export function openChannel({ path, port, serve = false }: GuestAddress, onReady: (stage: number) => void) {
   const streams = new Map<number, StreamHandler>();
   let socket: Socket | undefined;
   let reader = createFrameReader(randomBytes(8));
@@ -27,9 +27,29 @@ export function openChannel({ path, serve }: GuestAddress, onReady: (stage: numb
   function dial(): void {
     if (closed) return;
     const s = createConnection(path);
-    s.on("connect", () => use(s));
-    listen(s);
+    if (port === undefined) {
+      s.on("connect", () => use(s));
+      listen(s);
+    } else connectThrough(s, port);
     s.on("close", () => setTimeout(dial, DIAL_MS));
+  }
+
+  /** A VMM that has a vsock is told "CONNECT PORT", and says "OK N" once the guest has taken it (Firecracker, docs/vsock.md). */
+  function connectThrough(s: Socket, to: number): void {
+    const late = setTimeout(() => s.destroy(), ANSWER_MS);
+    s.on("connect", () => s.write(`CONNECT ${to}\n`));
+    s.on("error", () => {}).on("close", () => clearTimeout(late));
+    let said = "";
+    const take = (bytes: Buffer): void => {
+      said += bytes.toString("latin1");
+      if (!said.endsWith("\n")) return;
+      clearTimeout(late);
+      if (!/^OK \d+\n$/.test(said)) return void s.destroy();
+      s.off("data", take);
+      listen(s);
+      use(s);
+    };
+    s.on("data", take);
   }
 
   function use(s: Socket): void {

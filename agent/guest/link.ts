@@ -1,7 +1,8 @@
 /** The agent's hold on init in one started machine: it hands over the configuration at each boot, and knows when the machine is up. */
 import { toHyperlaneError } from "#contract/errors.ts";
 import { F } from "#contract/wire/messages.ts";
-import { openChannel, type Channel, type GuestAddress } from "./channel.ts";
+import type { GuestAddress } from "#runtimes/driver.ts";
+import { openChannel, type Channel } from "./channel.ts";
 
 const CONFIG_MS = 20_000;
 
@@ -25,6 +26,7 @@ export function openGuest(
     networked,
     onUp,
     onRefused,
+    onReboot,
     log,
   }: {
     config(): Buffer | null;
@@ -32,6 +34,8 @@ export function openGuest(
     networked(): Promise<void>;
     onUp(): void;
     onRefused(error: Error): void;
+    /** What had its configuration waits for one again. */
+    onReboot(): void;
     log(line: string): void;
   },
 ): GuestLink {
@@ -40,6 +44,11 @@ export function openGuest(
   let telling = false;
   const channel = openChannel(at, (stage) => {
     booted = stage >= 1;
+    // Not every VMM says that its guest began again; this is how it shows.
+    if (!booted && configured && !telling) {
+      configured = false;
+      onReboot();
+    }
     configure();
     if (booted && configured) onUp();
   });

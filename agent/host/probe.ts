@@ -1,6 +1,7 @@
 /** What this host offers, found by trying. */
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
+import type { Runtime } from "#runtimes/runtime.ts";
 import { spawnDetached } from "./run.ts";
 
 export type Accelerator = { accelerator: "kvm" | "tcg"; reason: string };
@@ -36,7 +37,7 @@ export async function probeAccelerator(kernel: { kernel: string; initramfs: stri
     "-initrd",
     kernel.initramfs,
     "-append",
-    `console=ttyS0 panic=-1${tscKhz() ? ` tsc_early_khz=${tscKhz()}` : ""}`,
+    probeArgs(),
     "-serial",
     "stdio",
   ];
@@ -64,6 +65,29 @@ export async function probeAccelerator(kernel: { kernel: string; initramfs: stri
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }
+}
+
+/**
+ * Boots the guest kernel in another VMM, until it runs our init. machine: made to write what its kernel says to `console`. Why
+ * it does not; null: it does.
+ */
+export async function probeVmm(machine: Pick<Runtime, "start" | "stop" | "isRunning">, console: string): Promise<string | null> {
+  const said = (): string => (existsSync(console) ? readFileSync(console, "utf8") : "");
+  try {
+    await machine.start();
+    for (const deadline = Date.now() + PROBE_MS; Date.now() < deadline && machine.isRunning(); await Bun.sleep(20))
+      if (said().includes(BOOTED)) return null;
+    return machine.isRunning() ? `a guest kernel says nothing within ${PROBE_MS / 1000} s` : "it ended before a guest kernel ran";
+  } catch (thrown) {
+    return (thrown as Error).message;
+  } finally {
+    await machine.stop();
+  }
+}
+
+/** What a kernel is told that is only to show that it runs. */
+export function probeArgs(): string {
+  return `console=ttyS0 panic=-1${tscKhz() ? ` tsc_early_khz=${tscKhz()}` : ""}`;
 }
 
 /** The time-stamp counter's frequency as the host counts it, for guests that cannot calibrate their own. */

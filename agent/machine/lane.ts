@@ -25,8 +25,9 @@ import type { Storage } from "#agent/storage/storage.ts";
 import type { Volumes } from "#agent/storage/volumes.ts";
 import type { Spares } from "#agent/templates/spares.ts";
 import type { Templates } from "#agent/templates/templates.ts";
-import { guestSocket } from "#runtimes/qemu/command.ts";
-import type { Driver, Vm, VmState } from "#runtimes/driver.ts";
+import type { Vmms } from "#agent/vmms.ts";
+import { DEFAULT_RUNTIME } from "#runtimes/capabilities.ts";
+import type { Vm, VmState } from "#runtimes/driver.ts";
 import { commitDisk, dropSnapshots, restoreSnapshot, takeSnapshots } from "./disks.ts";
 import { releaseDevices } from "./devices.ts";
 import { endingOf } from "./ending.ts";
@@ -48,7 +49,7 @@ export type LaneDeps = {
   recordsDir: string;
   runDir: string;
   logsDir: string;
-  runtime: Driver;
+  vmms: Pick<Vmms, "all" | "get">;
   containers: Containers;
   storage: Storage;
   images: Images;
@@ -82,7 +83,8 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   const record = found ?? newRecord(first);
   const id = first.id;
   const container = isForContainers(first.rootfs) ? deps.containers : null;
-  const driver = container?.driver ?? deps.runtime;
+  const vmm = deps.vmms.get(first.spec.runtime ?? DEFAULT_RUNTIME);
+  const driver = container?.driver ?? vmm;
   let identity: Identity | null = first.identity;
   /** Identities are in memory only. An agent that has just started reports no revision, so that it is told again. */
   let heard = found === null;
@@ -95,7 +97,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   const uid = (): number => record.uid ?? UID_BASE + record.desired.slot;
   const addresses = () => addressesOf(deps.network.network, record.desired);
   const mounts = { record, volumes: deps.volumes, folders: deps.folders, save };
-  const does = { record, deps, mounts, set, uid, addresses, runDir, endProcess, endVmm, becomeReady, settle, take, wake, endStrays };
+  const does = { record, deps, vmm, mounts, set, uid, addresses, runDir, endProcess, endVmm, becomeReady, settle, take, wake, endStrays };
   const sleep = createSleep(does);
   for (const { volume, readonly } of record.places) if (volume !== null) deps.volumes.adopt(volume, id, readonly);
 
@@ -262,18 +264,17 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       if (what === "reset" && comingUp && record.template !== null) deps.templates.spoil(record.template, "its machine crashed");
       if (what === "off" || what === "gone" || what === "paused") wake();
     });
-    guest = openGuest(
-      { path: guestSocket(runDir()), serve: container !== null },
-      {
-        config: () =>
-          identity && (container ? encodeContainerConfig() : guestConfig(record, identity, deps.network.network, mountTexts(record))),
-        workload: () => guestWorkload(record.desired),
-        networked: deps.refreshNetwork,
-        onUp: () => starting?.up(),
-        onRefused: (error) => starting?.refused(error),
-        log: (line) => deps.log(`${record.desired.name}: ${line}`),
-      },
-    );
+    guest = openGuest(driver.guest(runDir()), {
+      config: () =>
+        identity && (container ? encodeContainerConfig() : guestConfig(record, identity, deps.network.network, mountTexts(record))),
+      workload: () => guestWorkload(record.desired),
+      networked: deps.refreshNetwork,
+      onUp: () => starting?.up(),
+      onRefused: (error) => starting?.refused(error),
+      // A machine that runs one workload ends with it: its kernel has panicked.
+      onReboot: () => void (record.desired.workload.kind === "process" && started.quit().then(wake, () => {})),
+      log: (line) => deps.log(`${record.desired.name}: ${line}`),
+    });
   }
 
   function becomeReady(signal: AbortSignal): Promise<"up" | "ended"> {
@@ -359,7 +360,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
 
   function withMemory(snapshot: string, work: () => Promise<number>): Promise<number> {
     const runs = vm && guest?.channel.connected && (record.phase === "running" || record.phase === "paused");
-    return keepMemory(deps, record, snapshot, runs ? { vm: vm!, channel: guest!.channel } : null, work);
+    return keepMemory({ ...deps, vmm }, record, snapshot, runs ? { vm: vm!, channel: guest!.channel } : null, work);
   }
 
   /** Lets go of the machine, which keeps running. */

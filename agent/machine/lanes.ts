@@ -39,7 +39,8 @@ export function openLanes(deps: Omit<LaneDeps, "changed" | "refreshNetwork" | "r
 
   /** Whatever runs, or could, as a machine of this node. */
   async function there() {
-    return [...(await deps.runtime.list(deps.runDir)), ...(await deps.containers.driver.list(deps.runDir).catch(() => []))];
+    const vmms = await Promise.all(deps.vmms.all().map((driver) => driver.list(deps.runDir)));
+    return [...vmms.flat(), ...(await deps.containers.driver.list(deps.runDir).catch(() => []))];
   }
 
   /** At start: machines that still run are taken up again; what belongs to none is removed. */

@@ -14,12 +14,13 @@ import { F } from "#contract/wire/messages.ts";
 import type { Channel } from "#agent/guest/channel.ts";
 import { bytesIn, makeFolder } from "#agent/host/files.ts";
 import type { Templates } from "#agent/templates/templates.ts";
-import type { Origin, Vm } from "#runtimes/driver.ts";
+import { DEFAULT_RUNTIME } from "#runtimes/capabilities.ts";
+import type { Driver, Origin, Vm } from "#runtimes/driver.ts";
 import type { Record } from "./record.ts";
 
 const ASK_MS = 10_000;
 
-type Deps = { recordsDir: string; templates: Templates };
+type Deps = { recordsDir: string; templates: Templates; vmm: Pick<Driver, "name" | "savesWhole" | "version"> };
 type Running = { vm: Vm; channel: Channel };
 
 /** As long as a machine runs or sleeps, it must be there. */
@@ -32,7 +33,8 @@ export function asleepDir(recordsDir: string, id: string): string {
 }
 
 /** Stops it where it stands. What it has written is then in its disk as well. */
-export async function writeMemory({ vm, channel }: Running, { phase, desired }: Record, dir: string): Promise<void> {
+export async function writeMemory(deps: Deps, { vm, channel }: Running, { phase, desired }: Record, dir: string): Promise<void> {
+  if (deps.vmm.savesWhole) deps.templates.release(baseFile(deps.recordsDir, desired.id));
   // A paused one answers nobody; its disk is as it would be after a crash, and its memory has the rest.
   for (const on of phase === "running" ? [1, 0] : []) await channel.ask(F.FREEZE, Buffer.from([on]), ASK_MS);
   await vm.save({ devices: `${dir}/devices`, pages: `${dir}/pages`, whole: null }, desired.spec.memoryMib);
@@ -62,11 +64,11 @@ export async function keepMemory(
   const asleep = asleepDir(recordsDir, id);
   try {
     return await makeFolder(memoryDir(recordsDir, id, snapshot), 0o700, async (next) => {
-      if (running) await writeMemory(running, record, next);
+      if (running) await writeMemory(deps, running, record, next);
       else for (const file of readdirSync(asleep)) linkSync(`${asleep}/${file}`, `${next}/${file}`);
       const base = baseFile(recordsDir, id);
       if (existsSync(base)) linkSync(base, `${next}/base`);
-      writeFileSync(`${next}/shape`, shapeOf(deps, record));
+      writeFileSync(`${next}/shape`, await shapeOf(deps, record));
       return (await work()) + bytesIn(next);
     });
   } finally {
@@ -78,17 +80,18 @@ export async function keepMemory(
 export async function keptMemory(deps: Deps, record: Record, snapshot: string): Promise<{ origin: Origin; base: string } | null> {
   const { id, spec } = record.desired;
   const dir = memoryDir(deps.recordsDir, id, snapshot);
-  if (!existsSync(`${dir}/shape`) || readFileSync(`${dir}/shape`, "utf8") !== shapeOf(deps, record)) return null;
+  if (!existsSync(`${dir}/shape`) || readFileSync(`${dir}/shape`, "utf8") !== (await shapeOf(deps, record))) return null;
   const base = existsSync(`${dir}/base`) ? `${dir}/base` : `${dir}/pages`;
   return { origin: { ...originIn(deps, dir, base, spec.memoryMib), paused: false }, base };
 }
 
 /** Of what a machine's memory can go on in. */
-function shapeOf({ templates }: Deps, { desired: { spec } }: Record): string {
-  return templates.keyFor({ cpu: spec.cpu, memoryMib: spec.memoryMib, system: null });
+async function shapeOf({ templates, vmm }: Deps, { desired: { spec } }: Record): Promise<string> {
+  const key = templates.keyFor({ cpu: spec.cpu, memoryMib: spec.memoryMib, system: null });
+  return vmm.name === DEFAULT_RUNTIME ? key : `${key} ${vmm.name} ${await vmm.version()}`;
 }
 
-export function dropMemory({ recordsDir, templates }: Deps, id: string, snapshot: string): void {
+export function dropMemory({ recordsDir, templates }: Omit<Deps, "vmm">, id: string, snapshot: string): void {
   const dir = memoryDir(recordsDir, id, snapshot);
   for (const file of ["base", "pages"]) templates.release(`${dir}/${file}`);
   rmSync(dir, { recursive: true, force: true });

@@ -13,7 +13,7 @@ import { makeFolder } from "#agent/host/files.ts";
 import { cpuMs } from "#agent/host/process.ts";
 import { watchDoor, type Doorbell } from "#agent/network/doorbell.ts";
 import type { Addresses } from "#agent/network/plan.ts";
-import type { Vm } from "#runtimes/driver.ts";
+import type { Driver, Vm } from "#runtimes/driver.ts";
 import type { LaneDeps } from "./lane.ts";
 import { asleepDir, baseFile, originIn, writeMemory } from "./memory.ts";
 import type { Record } from "./record.ts";
@@ -27,6 +27,7 @@ const CALL_MS = 1_000;
 export type Sleeper = {
   record: Record;
   deps: LaneDeps;
+  vmm: Driver;
   set(phase: Record["phase"], more?: Partial<Record>): void;
   uid(): number;
   addresses(): Addresses;
@@ -193,7 +194,7 @@ async function fallAsleep(s: Sleeper, vm: Vm, channel: Channel, more: Partial<Re
   const { record, deps } = s;
   const { id } = record.desired;
   try {
-    await makeFolder(asleepDir(deps.recordsDir, id), 0o700, (next) => writeMemory({ vm, channel }, record, next));
+    await makeFolder(asleepDir(deps.recordsDir, id), 0o700, (next) => writeMemory({ ...deps, vmm: s.vmm }, { vm, channel }, record, next));
   } catch (thrown) {
     await vm.resume();
     throw thrown;
@@ -222,7 +223,7 @@ async function wakeUp(s: Sleeper, door: Doorbell | undefined, signal: AbortSigna
   const volumes = record.places.map(({ volume, readonly }) => ({ file: volume === null ? null : deps.volumes.lent(volume, id), readonly }));
   const from = { ...originIn(deps, asleep, base, spec.memoryMib), paused: true };
   const ready = { image, disk: deps.storage.diskPath(id), volumes, folders: [], devices: [], runDir: s.runDir(), uid: s.uid(), from };
-  const vm = await deps.runtime.start(vmSpec(record, deps, s.addresses(), ready), signal);
+  const vm = await s.vmm.start(vmSpec(record, deps, s.addresses(), ready), signal);
   s.take(vm);
   s.set("starting", { origin: "memory", template: null });
   await vm.resume();

@@ -9,7 +9,8 @@ import type { Turns } from "#agent/host/turns.ts";
 import type { Spare } from "#agent/templates/spares.ts";
 import type { Shape } from "#agent/templates/shape.ts";
 import type { Template } from "#agent/templates/templates.ts";
-import type { Vm } from "#runtimes/driver.ts";
+import { DEFAULT_RUNTIME } from "#runtimes/capabilities.ts";
+import type { Driver, Vm } from "#runtimes/driver.ts";
 import type { LaneDeps } from "./lane.ts";
 import { logSizes } from "./logs.ts";
 import { lendDevices } from "./devices.ts";
@@ -22,6 +23,8 @@ import { vmSpec } from "./spec.ts";
 export type Start = {
   record: Record;
   deps: LaneDeps;
+  /** What it runs on, where it is no container. */
+  vmm: Driver;
   mounts: Parameters<typeof lendMounts>[0];
   set(phase: Record["phase"], more?: Partial<Record>): void;
   uid(): number;
@@ -109,18 +112,19 @@ function spareFor({ record, deps }: Start, template: Template | Kept): Spare | n
   return deps.spares.take(template);
 }
 
-/** null: no template can be had of it. A folder of the host is a process of its own, which is in no template, as no device is. */
+/** null: no template can be had of it: they are QEMU's. A folder of the host is a process of its own, which is in no template, as no device is. */
 function shapeOf({ desired: { spec, workload, rootfs, mounts } }: Record): Shape | null {
+  if ((spec.runtime ?? DEFAULT_RUNTIME) !== DEFAULT_RUNTIME) return null;
   if (mounts.some((m) => m.folder !== null) || mounts.length > PLACES || spec.devices.length) return null;
   const { cpu, memoryMib, diskMib } = spec;
   return { cpu, memoryMib, system: workload.kind === "system" ? { rootfs, init: workload.init, diskMib } : null };
 }
 
 /** Where this start is for a snapshot that keeps memory, it goes on from that. */
-async function whatWasKept({ record, deps }: Start): Promise<Kept | null> {
+async function whatWasKept({ record, deps, vmm }: Start): Promise<Kept | null> {
   const { restore, epoch } = record.desired;
   if (restore?.epoch !== epoch) return null;
-  const kept = await keptMemory(deps, record, restore.snapshot).catch((thrown) => {
+  const kept = await keptMemory({ ...deps, vmm }, record, restore.snapshot).catch((thrown) => {
     deps.log(`${record.desired.name}: ${toHyperlaneError(thrown).message}`);
     return null;
   });
@@ -152,7 +156,7 @@ async function launch(s: Start, { template, spare }: Way, signal: AbortSignal): 
     await spare?.vm.become(made);
     confined = spare?.vm.confine(made);
     confined?.catch(() => {});
-    s.take(spare?.vm ?? (await deps.runtime.start(made, signal)));
+    s.take(spare?.vm ?? (await s.vmm.start(made, signal)));
   });
   s.set("starting", { origin: template ? (template.key === null ? "memory" : spare ? "spare" : "template") : "boot" });
   await s.settle(await step("ready", () => s.becomeReady(signal)));

@@ -41,7 +41,7 @@ export async function climbDown(
       // One that no longer answers has not ended yet.
       const state = await vm.state().catch(() => "ending");
       if (state === "off") await vm.quit();
-      if (state === "gone" || isUnwanted()) break;
+      if (!isAlive(record.process) || isUnwanted()) break;
       await Bun.sleep(LOOK_MS);
     }
     if (!isAlive(record.process)) return;

@@ -14,8 +14,7 @@ import { end } from "#agent/host/process.ts";
 import type { Network } from "#agent/network/apply.ts";
 import { NOBODYS_MAC, tapName } from "#agent/network/plan.ts";
 import { format } from "#agent/storage/storage.ts";
-import { guestSocket } from "#runtimes/qemu/command.ts";
-import type { Driver, Origin, VmSpec } from "#runtimes/driver.ts";
+import type { Driver, GuestAddress, Origin, VmSpec } from "#runtimes/driver.ts";
 import type { Shape } from "./shape.ts";
 
 export type BuildDeps = {
@@ -64,7 +63,7 @@ export async function buildTemplate(
   );
   undo.defer(() => vm.detach());
   undo.defer(() => end(vm.process));
-  const guest = await connect(runDir, undo);
+  const guest = await connect(deps.runtime.guest(runDir), undo);
   const come = async (): Promise<void> => {
     await guest.reached(0, BOOT_MS);
     if (system) {
@@ -111,11 +110,11 @@ export function anonymous(
   };
 }
 
-export async function connect(runDir: string, undo: AsyncDisposableStack) {
+export async function connect(at: GuestAddress, undo: AsyncDisposableStack) {
   let stage = -1;
   let told = Promise.withResolvers<void>();
-  const channel = openChannel({ path: guestSocket(runDir), serve: false }, (at) => {
-    stage = at;
+  const channel = openChannel(at, (reached) => {
+    stage = reached;
     told.resolve();
     told = Promise.withResolvers();
   });

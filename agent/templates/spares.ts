@@ -174,7 +174,7 @@ async function makeSpare(deps: Deps, shape: Shape, template: Template, image: st
   const vm = await deps.runtime.start(spec, signal);
   undo.defer(() => vm.detach());
   undo.defer(() => end(vm.process));
-  const guest = await connect(runDir, meanwhile);
+  const guest = await connect(deps.runtime.guest(runDir), meanwhile);
   await guest.reached(0, COME_UP_MS);
   await guest.channel.ask(F.FREEZE, rehearsal(deps.network.network), COME_UP_MS);
   signal.throwIfAborted();

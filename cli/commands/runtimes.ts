@@ -21,5 +21,6 @@ export const runtimeList: Command = {
         ...[r.liveMigration, r.gpu, r.nested].map(can),
       ]),
     );
+    for (const { name, lacking } of items) for (const { node, reason } of lacking) out.note(`${node} has ${name}, but ${reason}`);
   },
 };

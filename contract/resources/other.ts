@@ -17,6 +17,8 @@ export const NodeStatus = z.object({
   acceleratorReason: z.string(),
   storage: z.enum(["zfs", "reflink", "sparse"]),
   runtimes: z.array(z.string()),
+  /** Runtimes whose program is there, and why it is of no use. */
+  lacking: z.array(z.object({ runtime: z.string(), reason: z.string() })).default([]),
   /** File systems made from images that it holds. */
   images: z.array(z.object({ rootfs: z.string(), bytes: z.number() })),
   /** Folders of the node below which machines may mount. */
@@ -45,6 +47,8 @@ export const RuntimeOffer = z.object({
   kind: z.enum(["machine", "container"]),
   default: z.boolean(),
   nodes: z.array(z.string()),
+  /** Nodes that have its program, and why it is of no use there. */
+  lacking: z.array(z.object({ node: z.string(), reason: z.string() })),
   cpuHotplug: z.boolean(),
   memoryHotplug: z.boolean(),
   diskHotplug: z.boolean(),
@@ -55,6 +59,7 @@ export const RuntimeOffer = z.object({
   gpu: z.boolean(),
   nested: z.boolean().nullable(),
   ownInit: z.boolean(),
+  folders: z.boolean(),
   diskLimit: z.boolean(),
 });
 

@@ -8,6 +8,7 @@ const CANNOT = {
   diskSnapshots: "keep its disk as it is",
   memorySnapshots: "keep its memory",
   ownInit: "run an image's own init",
+  folders: "mount a folder of its node",
   gpu: "be given a device of its node",
 } as const satisfies Partial<Record<keyof Capabilities, string>>;
 type Asked = { name: string; spec: MachineSpec };
@@ -35,6 +36,7 @@ export function checkAbilities(machine: Asked, asks: { ownInit: boolean; copy: b
       hint: `Leave the runtime out, or run a program of it: vps run --runtime ${spec.runtime} ${spec.image} COMMAND`,
     });
   if (asks.copy) demandAbility(machine, "diskSnapshots", { field: "source" });
+  if (spec.mounts.some((m) => m.folder !== null)) demandAbility(machine, "folders", { field: "spec.mounts" });
   if (spec.devices.length) demandAbility(machine, "gpu", { field: "spec.devices" });
   if (spec.devices.length && spec.idleS !== null) throw keepsState(machine, "spec.idleS");
   if (spec.idleS !== null) demandAbility(machine, "memorySnapshots", { field: "spec.idleS" });

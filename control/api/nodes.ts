@@ -21,6 +21,9 @@ export const nodeHandlers: Pick<Handlers, "listNodes" | "drainNode" | "undrainNo
     items: Object.entries(CAPABILITIES).map(([name, can]) => ({
       ...{ name, default: name === DEFAULT_RUNTIME, ...can },
       nodes: [...store.state.node.values()].flatMap((n) => (n.connected && n.status?.runtimes.includes(name) ? [n.name] : [])),
+      lacking: [...store.state.node.values()].flatMap((n) =>
+        (n.status?.lacking ?? []).flatMap(({ runtime, reason }) => (runtime === name ? [{ node: n.name, reason }] : [])),
+      ),
     })),
     next: null,
   }),

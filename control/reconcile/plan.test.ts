@@ -21,6 +21,7 @@ const status = {
   folders: [],
   devices: [],
   templates: [],
+  lacking: [],
 };
 const seen: Observed = {
   phase: "running",

@@ -271,11 +271,16 @@ export const VmConfig = z.strictObject({
 });
 export const VmCoredumpData = z.strictObject({ destination_url: z.string().optional() });
 export const VmState = z.enum(["Created", "Running", "Shutdown", "Paused"]);
-export const VmInfo = z.strictObject({
-  config: VmConfig,
+/** config: a VmConfig; a newer version may answer with more than this one takes. */
+export const VmInfo = z.looseObject({
+  config: z.looseObject({
+    cpus: CpusConfig.loose().optional(),
+    memory: MemoryConfig.loose().optional(),
+    disks: z.array(DiskConfig.loose()).optional(),
+  }),
   state: VmState,
   memory_actual_size: z.int().optional(),
-  device_tree: z.record(z.string(), DeviceNode).optional(),
+  device_tree: z.record(z.string(), DeviceNode.loose()).optional(),
 });
 export const VmRemoveDevice = z.strictObject({ id: z.string().optional() });
 export const VmResize = z.strictObject({

@@ -82,6 +82,8 @@ export function createDocker(engine: Engine, host: DockerHost): Driver<Container
 
   return {
     name: "docker",
+    savesWhole: false,
+    guest: (runDir) => ({ path: `${runDir}/guest.sock`, serve: true }),
     version: async () => (await engine.call<{ Version: string }>("GET", "/version")).Version,
     async start(job, signal) {
       mkdirSync(job.runDir, { recursive: true, mode: 0o700 });

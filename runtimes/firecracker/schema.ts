@@ -158,13 +158,13 @@ export const InstanceInfo = z.looseObject({
   vmm_version: z.string(),
 });
 export const FirecrackerVersion = z.looseObject({ firecracker_version: z.string() });
-export const FullVmConfiguration = z.looseObject({ drives: z.array(z.unknown()).optional(), "boot-source": z.unknown().optional() });
+export const FullVmConfiguration = z.looseObject({ drives: z.array(Drive.loose()).optional(), "boot-source": z.unknown().optional() });
 
 /** By operationId. */
 export const ENDPOINTS = {
   describeInstance: json("GET", "/", null, InstanceInfo),
   createSyncAction: json("PUT", "/actions", InstanceActionInfo),
-  describeBalloonConfig: json("GET", "/balloon", null, Balloon),
+  describeBalloonConfig: json("GET", "/balloon", null, Balloon.loose()),
   putBalloon: json("PUT", "/balloon", Balloon),
   patchBalloon: json("PATCH", "/balloon", BalloonUpdate),
   describeBalloonStats: json("GET", "/balloon/statistics", null, BalloonStats),

@@ -1,5 +1,6 @@
 /** A QEMU command line. Pure; the snapshot beside it shows what the host really executes. */
 import type { VmSpec } from "../driver.ts";
+import { asNobody, emptyFile, folderSocket, folderTag, kernelCommandLine } from "../command.ts";
 
 export const QEMU = "qemu-system-x86_64";
 export const GUEST_PORT = "hyperlane.0";
@@ -11,13 +12,6 @@ export const WORKLOAD = "workload";
 export function qmpSocket(runDir: string): string {
   return `${runDir}/qmp.sock`;
 }
-/** What a place for a volume holds while it is free. */
-export function emptyFile(runDir: string): string {
-  return `${runDir}/empty`;
-}
-export function folderSocket(runDir: string, place: number): string {
-  return `${runDir}/folder${place}.sock`;
-}
 /** What QEMU says of its devices, before it is taken to where it was asked for. */
 export function devicesFile(runDir: string): string {
   return `${runDir}/devices`;
@@ -26,43 +20,9 @@ export function guestSocket(runDir: string): string {
   return `${runDir}/guest.sock`;
 }
 
-/**
- * console: the serial port. `quiet` keeps the kernel's banner off it: under emulation each character costs.
- * tsc_early_khz: without it an emulated microvm may never finish calibrating its clock.
- */
-export function kernelCommandLine(spec: Pick<VmSpec, "tscKhz">): string {
-  return [
-    "console=ttyS0",
-    "quiet",
-    "loglevel=4",
-    ...(spec.tscKhz ? [`tsc_early_khz=${spec.tscKhz}`] : []),
-    "i8042.noaux",
-    "i8042.nokbd",
-    "net.ifnames=0",
-    "random.trust_cpu=on",
-    "reboot=t",
-    "panic=1",
-    // init reports through the kernel's log, which would else drop all but a few lines.
-    "printk.devkmsg=on",
-    "systemd.show_status=0",
-  ].join(" ");
-}
-
-/** setpriv drops to the machine's own user; the mask keeps its files from others. kvmGid: the group that may use /dev/kvm. */
+/** kvmGid: the group that may use /dev/kvm. */
 export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
-  // All of a guest's RAM stays where a device can write to it.
-  const pinned = spec.devices.length ? ["prlimit", "--memlock=unlimited:unlimited", "--"] : [];
-  const drop = [
-    ...pinned,
-    "setpriv",
-    `--reuid=${spec.uid}`,
-    `--regid=${spec.uid}`,
-    kvmGid === null ? "--clear-groups" : `--groups=${kvmGid}`,
-    "--inh-caps=-all",
-    "--bounding-set=-all",
-    "--no-new-privs",
-    "--",
-  ];
+  const drop = asNobody(spec.uid, kvmGid, spec.devices.length > 0);
   const kvm = spec.accelerator === "kvm";
   const memory = memoryOptions(spec);
   const options: [string, string][] = [
@@ -149,24 +109,8 @@ function folders({ folders: list, runDir }: VmSpec): [string, string][] {
     ["-global", "virtio-mmio.force-legacy=false"],
     ...list.flatMap((_, place): [string, string][] => [
       ["-chardev", `socket,id=folder${place},path=${escape(folderSocket(runDir, place))}`],
-      ["-device", `vhost-user-fs-device,chardev=folder${place},tag=${String.fromCharCode(65 + place)}`],
+      ["-device", `vhost-user-fs-device,chardev=folder${place},tag=${folderTag(place)}`],
     ]),
-  ];
-}
-
-const VIRTIOFSD = "/usr/lib/qemu/virtiofsd";
-
-/** The daemon that serves a folder to one guest, and ends with it. It shuts itself in the folder before it serves. */
-export function virtiofsdArgv(runDir: string, place: number, source: string): string[] {
-  return [
-    VIRTIOFSD,
-    `--socket-path=${folderSocket(runDir, place)}`,
-    "-o",
-    `source=${source}`,
-    "-o",
-    "sandbox=namespace",
-    "-o",
-    "cache=auto",
   ];
 }
 

@@ -1,81 +1,43 @@
 /** Starts QEMU processes, finds them again, and steers them over QMP. */
-import {
-  chownSync,
-  closeSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  rmSync,
-  statSync,
-  watch,
-  writeFileSync,
-} from "node:fs";
+import { closeSync, copyFileSync, openSync, renameSync, rmSync, statSync } from "node:fs";
 import type { Driver, ProcessId, Vm, VmSpec, VmState } from "../driver.ts";
+import { emptyFile } from "../command.ts";
+import { kvmGroup, launch, makeRunDir, serveFolders, type HostDoors } from "../launch.ts";
 import {
   CONSOLE,
   devicesFile,
   devicesUri,
   DISK_NODE,
-  emptyFile,
-  folderSocket,
+  guestSocket,
   IMAGE_NODE,
   qemuArgv,
   qmpSocket,
   QEMU,
-  virtiofsdArgv,
   volumeNode,
   WORKLOAD,
 } from "./command.ts";
 import { connectQmp, type Qmp } from "./qmp.ts";
 
-/** The host's doors, handed in so that this folder needs none of its own. */
-export type HostDoors = {
-  /** cwd: the folder that it works in. output: the file that takes what it says. descriptors: handed on to it as 3 and up. */
-  spawn(argv: string[], how: { cwd: string; output: string; descriptors?: number[]; env?: Record<string, string> }): number;
+export type QemuDoors = HostDoors & {
   /** discard.c, as a library. */
   discards: string;
-  run(argv: string[]): Promise<string>;
-  identify(pid: number): ProcessId | undefined;
-  isAlive(id: ProcessId): boolean;
-  kill(id: ProcessId): Promise<void>;
-  findByFolder(root: string): { id: ProcessId; folder: string }[];
-  /** The last lines of a file, for an error. */
-  tail(path: string): string;
   saveMemory(process: ProcessId, bytes: number, path: string, whole: string | null): Promise<number>;
   restoreMemory(process: ProcessId, bytes: number, path: string): Promise<void>;
-  confine(id: string, pid: number, limits: { cpu: number; memoryMib: number }): Promise<void>;
 };
 
-const SOCKET_MS = 10_000;
-/** A process that ends at once makes no file. */
-const LOOK_MS = 50;
-
-export function createQemu(host: HostDoors): Driver {
+export function createQemu(host: QemuDoors): Driver {
   return {
     name: "qemu",
+    savesWhole: false,
+    guest: (runDir) => ({ path: guestSocket(runDir) }),
     version: async () => (await host.run([QEMU, "--version"])).split("\n")[0]!,
     async start(spec, signal) {
-      rmSync(spec.runDir, { recursive: true, force: true });
-      mkdirSync(spec.runDir, { recursive: true, mode: 0o700 });
-      chownSync(spec.runDir, spec.uid, spec.uid);
-      writeFileSync(emptyFile(spec.runDir), "", { mode: 0o600 });
-      chownSync(emptyFile(spec.runDir), spec.uid, spec.uid);
-      for (const [place, folder] of spec.folders.entries()) await serveFolder(spec, place, folder.source, host, signal);
-      const output = `${spec.runDir}/vmm.log`;
-      const appeared = appearance(spec.runDir, qmpSocket(spec.runDir), signal);
-      const process = host.identify(await spawn(spec, host, output));
-      const because = (): string => host.tail(output) || "it said nothing";
-      if (!process) throw new Error(`QEMU ended at once: ${because()}`);
+      makeRunDir(spec);
+      await serveFolders(spec, host, signal);
+      const process = await spawn(spec, host, signal);
       await using undo = new AsyncDisposableStack();
       undo.defer(() => host.kill(process));
-      const confined = host.confine(spec.id, process.pid, spec);
-      confined.catch(() => {});
-      const ended = (): boolean => !host.isAlive(process);
-      const qmp = (await appeared(ended)) ? await connect(qmpSocket(spec.runDir), ended) : undefined;
-      if (!qmp) throw new Error(`QEMU ${ended() ? "ended at once" : `gave no control socket within ${SOCKET_MS / 1000} s`}: ${because()}`);
-      await confined;
+      const qmp = await connectQmp(qmpSocket(spec.runDir));
       if (spec.from?.own) {
         await host.restoreMemory(process, spec.memoryMib * 2 ** 20, spec.from.own);
         await qmp.execute("migrate-incoming", { uri: devicesUri() });
@@ -96,61 +58,17 @@ export function createQemu(host: HostDoors): Driver {
   };
 }
 
-async function spawn(spec: VmSpec, host: HostDoors, output: string): Promise<number> {
-  const argv = qemuArgv(spec, kvmGroup(spec));
-  const how = { cwd: spec.runDir, output, env: { LD_PRELOAD: host.discards } };
-  if (!spec.from) return host.spawn(argv, how);
+async function spawn(spec: VmSpec, host: QemuDoors, signal: AbortSignal): Promise<ProcessId> {
+  const argv = qemuArgv(spec, spec.accelerator === "kvm" ? kvmGroup() : null);
+  const how = { output: `${spec.runDir}/vmm.log`, socket: qmpSocket(spec.runDir), env: { LD_PRELOAD: host.discards } };
+  if (!spec.from) return await launch(spec, argv, how, host, signal);
   const memory = await spec.from.memory();
   const devices = openSync(spec.from.devices, "r");
   try {
-    return host.spawn(argv, { ...how, descriptors: [memory, devices] });
+    return await launch(spec, argv, { ...how, descriptors: [memory, devices] }, host, signal);
   } finally {
     closeSync(devices);
   }
-}
-
-/** Watches from now on for a file to be made; then waits for it. false: it took too long, or `ended` says that it will not be. */
-function appearance(dir: string, path: string, signal: AbortSignal): (ended: () => boolean) => Promise<boolean> {
-  const { promise, resolve, reject } = Promise.withResolvers<boolean>();
-  const look = (): void => void (existsSync(path) && resolve(true));
-  const watcher = watch(dir, look);
-  return async (ended) => {
-    const deadline = Date.now() + SOCKET_MS;
-    const timer = setInterval(() => (look(), (ended() || Date.now() > deadline) && resolve(false)), LOOK_MS);
-    const stop = (): void => reject(signal.reason);
-    signal.addEventListener("abort", stop);
-    look();
-    try {
-      return await promise;
-    } finally {
-      clearInterval(timer);
-      watcher.close();
-      signal.removeEventListener("abort", stop);
-    }
-  };
-}
-
-/** A socket is there a moment before anybody listens at it. */
-async function connect(socket: string, ended: () => boolean): Promise<Qmp | undefined> {
-  for (const deadline = Date.now() + SOCKET_MS; !ended() && Date.now() < deadline; await Bun.sleep(1)) {
-    const qmp = await connectQmp(socket).catch(() => undefined);
-    if (qmp) return qmp;
-  }
-  return undefined;
-}
-
-async function serveFolder(spec: VmSpec, place: number, source: string, host: HostDoors, signal: AbortSignal): Promise<void> {
-  const output = `${spec.runDir}/folder${place}.log`;
-  const socket = folderSocket(spec.runDir, place);
-  const pid = host.spawn(virtiofsdArgv(spec.runDir, place, source), { cwd: spec.runDir, output });
-  const process = host.identify(pid);
-  if (process) await host.confine(spec.id, pid, spec);
-  for (const deadline = Date.now() + SOCKET_MS; !existsSync(socket); await Bun.sleep(2)) {
-    if (!process || !host.isAlive(process) || Date.now() > deadline)
-      throw new Error(`virtiofsd does not serve "${source}": ${host.tail(output) || "it said nothing"}`);
-    signal.throwIfAborted();
-  }
-  chownSync(socket, spec.uid, spec.uid);
 }
 
 /** RunState, qemu/qapi/run-state.json. */
@@ -159,10 +77,6 @@ async function statusOf(qmp: Qmp): Promise<string> {
 }
 
 const STANDING = ["paused", "suspended", "save-vm", "prelaunch", "inmigrate"];
-
-function kvmGroup(spec: VmSpec): number | null {
-  return spec.accelerator === "kvm" ? statSync("/dev/kvm").gid : null;
-}
 
 /**
  * virtio-mmio devices cannot be plugged in, so a machine is born with disks of no size: what such a disk's node reads
@@ -183,7 +97,8 @@ async function setContents(qmp: Qmp, disks: { node: string; file: string; readon
   return options.map((o) => o.content["node-name"]);
 }
 
-async function setContent(qmp: Qmp, node: string, file: string, readonly: boolean): Promise<void> {
+/** Another file behind a disk of a running machine. */
+export async function setContent(qmp: Qmp, node: string, file: string, readonly: boolean): Promise<void> {
   const [content] = await setContents(qmp, [{ node, file, readonly }]);
   await forgetContents(qmp, node, content!);
 }
@@ -200,7 +115,7 @@ async function setLog(qmp: Qmp, id: string, path: string): Promise<void> {
   await qmp.execute("chardev-change", { id, backend: { type: "file", data: { out: path, append: true } } });
 }
 
-function createVm(process: ProcessId, qmp: Qmp, host: HostDoors, madeIn: string): Vm {
+function createVm(process: ProcessId, qmp: Qmp, host: QemuDoors, madeIn: string): Vm {
   let runDir = madeIn;
   const tellSize = async (place: number, size: number): Promise<void> =>
     void (await qmp.execute("block_resize", { "node-name": volumeNode(place), size }));

@@ -59,6 +59,7 @@ export function fakeStatus(host: FakeHost, size: { cpu: number; memoryMib: numbe
     images: [...host.images].map((rootfs) => ({ rootfs, bytes: 100 * 2 ** 20 })),
     folders: ["/srv"],
     templates: [],
+    lacking: [],
     devices: [
       {
         address: "0000:01:00.0",

@@ -1,6 +1,6 @@
 /** A small real machine: our kernel, our init, and busybox in an initramfs, so that there are commands to run. */
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { kernelCommandLine } from "#runtimes/qemu/command.ts";
+import { kernelCommandLine } from "#runtimes/command.ts";
 import { tscKhz } from "#agent/host/probe.ts";
 
 const OUT = `${import.meta.dirname}/../../build/guest`;

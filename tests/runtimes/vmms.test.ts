@@ -33,7 +33,7 @@ let made = 0;
 
 beforeAll(async () => {
   for (const kind of ["firecracker", "cloud-hypervisor"]) {
-    const script = `#!/bin/sh\nexec ${process.execPath} ${import.meta.dirname}/stand-in.ts ${kind} ${dir}/record "$@"\n`;
+    const script = `#!/bin/sh\nRECORD=${dir}/record exec ${process.execPath} ${import.meta.dirname}/stand-in.ts ${kind} "$@"\n`;
     writeFileSync(`${dir}/${kind}`, script);
     chmodSync(`${dir}/${kind}`, 0o755);
   }

@@ -1,0 +1,164 @@
+/** How the VMM of a machine is started, whichever it is: as nobody, in a folder of its own, found again by that, with limits. */
+import { chownSync, existsSync, mkdirSync, rmSync, statSync, watch, writeFileSync } from "node:fs";
+import { createConnection } from "node:net";
+import { asNobody, emptyFile, folderSocket, vsockSocket } from "./command.ts";
+import type { ProcessId, VmSpec } from "./driver.ts";
+
+/** The host's doors, handed in so that these folders need none of their own. */
+export type HostDoors = {
+  /** cwd: the folder that it works in. output: the file that takes what it says. descriptors: handed on to it as 3 and up. */
+  spawn(argv: string[], how: { cwd: string; output: string; descriptors?: number[]; env?: Record<string, string> }): number;
+  run(argv: string[]): Promise<string>;
+  identify(pid: number): ProcessId | undefined;
+  isAlive(id: ProcessId): boolean;
+  kill(id: ProcessId): Promise<void>;
+  findByFolder(root: string): { id: ProcessId; folder: string }[];
+  /** The last lines of a file, for an error. */
+  tail(path: string): string;
+  confine(id: string, pid: number, limits: { cpu: number; memoryMib: number }): Promise<void>;
+  /** A file of raw RAM as a page file. */
+  packMemory(file: string, to: string): Promise<unknown>;
+};
+
+const SOCKET_MS = 10_000;
+/** A process that ends at once makes no file. */
+const LOOK_MS = 50;
+
+export function kvmGroup(): number {
+  return existsSync("/dev/kvm") ? statSync("/dev/kvm").gid : 0;
+}
+
+/** Anew: whatever was left there goes. */
+export function makeRunDir({ runDir, uid }: Pick<VmSpec, "runDir" | "uid">): void {
+  rmSync(runDir, { recursive: true, force: true });
+  mkdirSync(runDir, { recursive: true, mode: 0o700 });
+  chownSync(runDir, uid, uid);
+  giveFile(emptyFile(runDir), uid);
+}
+
+/** An empty file that this user may write to. */
+export function giveFile(path: string, uid: number): void {
+  writeFileSync(path, "", { mode: 0o600, flag: "a" });
+  chownSync(path, uid, uid);
+}
+
+/**
+ * Starts a VMM, and waits until its control socket is there. Ended where anything fails, with what it said. A VMM that opens its
+ * socket late is waited for, one that has ended is not.
+ */
+export async function launch(
+  spec: VmSpec,
+  argv: string[],
+  how: { output: string; socket: string; env?: Record<string, string>; descriptors?: number[] },
+  host: HostDoors,
+  signal: AbortSignal,
+): Promise<ProcessId> {
+  const { output, socket, ...rest } = how;
+  const appeared = appearance(spec.runDir, socket, signal);
+  const process = host.identify(host.spawn(argv, { cwd: spec.runDir, output, ...rest }));
+  const name = argv[argv.lastIndexOf("--") + 1] ?? argv[0]!;
+  const program = name.slice(name.lastIndexOf("/") + 1);
+  const because = (): string => host.tail(output) || "it said nothing";
+  if (!process) throw new Error(`${program} ended at once: ${because()}`);
+  const ended = (): boolean => !host.isAlive(process);
+  try {
+    const confined = host.confine(spec.id, process.pid, spec);
+    confined.catch(() => {});
+    if (!((await appeared(ended)) && (await listens(socket, ended))))
+      throw new Error(`${program} ${ended() ? "ended at once" : `gave no control socket within ${SOCKET_MS / 1000} s`}: ${because()}`);
+    await confined;
+    return process;
+  } catch (thrown) {
+    await host.kill(process);
+    throw thrown;
+  }
+}
+
+/** Watches from now on for a file to be made; then waits for it. false: it took too long, or `ended` says that it will not be. */
+function appearance(dir: string, path: string, signal: AbortSignal): (ended: () => boolean) => Promise<boolean> {
+  const { promise, resolve, reject } = Promise.withResolvers<boolean>();
+  const look = (): void => void (existsSync(path) && resolve(true));
+  const watcher = watch(dir, look);
+  return async (ended) => {
+    const deadline = Date.now() + SOCKET_MS;
+    const timer = setInterval(() => (look(), (ended() || Date.now() > deadline) && resolve(false)), LOOK_MS);
+    const stop = (): void => reject(signal.reason);
+    signal.addEventListener("abort", stop);
+    look();
+    try {
+      return await promise;
+    } finally {
+      clearInterval(timer);
+      watcher.close();
+      signal.removeEventListener("abort", stop);
+    }
+  };
+}
+
+/** A socket is there a moment before anybody listens at it. */
+async function listens(socket: string, ended: () => boolean): Promise<boolean> {
+  for (const deadline = Date.now() + SOCKET_MS; !ended() && Date.now() < deadline; await Bun.sleep(1)) {
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const s = createConnection(socket);
+    s.on("connect", () => resolve(true)).on("error", () => resolve(false));
+    const there = await promise;
+    s.destroy();
+    if (there) return true;
+  }
+  return false;
+}
+
+/** A program beside the VMM, of the machine's, until it listens. */
+async function serve(spec: VmSpec, argv: string[], socket: string, output: string, host: HostDoors, signal: AbortSignal): Promise<void> {
+  const process = host.identify(host.spawn(argv, { cwd: spec.runDir, output }));
+  if (process) await host.confine(spec.id, process.pid, spec);
+  for (const deadline = Date.now() + SOCKET_MS; !existsSync(socket); await Bun.sleep(2)) {
+    if (!process || !host.isAlive(process) || Date.now() > deadline)
+      throw new Error(`${argv.join(" ")}: ${host.tail(output) || "it said nothing"}`);
+    signal.throwIfAborted();
+  }
+}
+
+const VIRTIOFSD = "/usr/lib/qemu/virtiofsd";
+
+/** The daemons that serve folders to one guest, and end with it. Each shuts itself in its folder before it serves. */
+export async function serveFolders(spec: VmSpec, host: HostDoors, signal: AbortSignal): Promise<void> {
+  for (const [place, { source }] of spec.folders.entries()) {
+    const socket = folderSocket(spec.runDir, place);
+    const argv = [VIRTIOFSD, `--socket-path=${socket}`, "-o", `source=${source}`, "-o", "sandbox=namespace", "-o", "cache=auto"];
+    await serve(spec, argv, socket, `${spec.runDir}/folder${place}.log`, host, signal);
+    chownSync(socket, spec.uid, spec.uid);
+  }
+}
+
+const LOG_PORT = 1025;
+
+/** relay: runtimes/relay.c, as a program. What the workload prints goes to its file, whoever else is alive. */
+export async function serveLog(spec: VmSpec, relay: string, host: HostDoors, signal: AbortSignal): Promise<void> {
+  const socket = `${vsockSocket(spec.runDir)}_${LOG_PORT}`;
+  await serve(spec, [...asNobody(spec.uid, null), relay, socket, spec.workloadLog], socket, `${spec.runDir}/relay.log`, host, signal);
+}
+
+/** Called when the process has ended: it had its control socket open. */
+export function watchEnd(socket: string, isAlive: () => boolean, ended: () => void): { close(): void } {
+  let closed = false;
+  let held: ReturnType<typeof createConnection> | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const hold = (): void => {
+    held = createConnection(socket);
+    held.on("error", () => {}).resume();
+    held.on("close", () => {
+      if (closed) return;
+      if (!isAlive()) return ended();
+      timer = setTimeout(hold, LOOK_MS);
+    });
+  };
+  hold();
+  return {
+    close(): void {
+      closed = true;
+      clearTimeout(timer);
+      held?.destroy();
+    },
+  };
+}
