@@ -65,7 +65,7 @@ export function openRuntime(node: string, guestDir: string): Driver {
   return createQemu({ ...hostDoors(node), discards: discards(guestDir), saveMemory, restoreMemory });
 }
 
-function hostDoors(node: string): HostDoors {
+export function hostDoors(node: string): HostDoors {
   return {
     spawn: (argv, { output, ...how }) => spawnDetached(argv, output, how),
     run,

@@ -12,6 +12,7 @@ import { buildGuest } from "./guest.ts";
 import { buildKernel } from "./kernel.ts";
 import { buildPackages } from "./packages.ts";
 import { takeScreenshots } from "./screenshots.ts";
+import { getFirecracker } from "./peers.ts";
 import { runSimulation } from "./sim.ts";
 import { runTidy } from "./tidy.ts";
 import { buildWeb } from "./web.ts";
@@ -22,6 +23,7 @@ const COMMANDS: Record<string, () => Promise<void>> = {
   build: buildExecutable,
   release: buildRelease,
   packages: buildPackages,
+  firecracker: getFirecracker,
   screenshots: takeScreenshots,
   sim: runSimulation,
   tidy: runTidy,
