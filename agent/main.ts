@@ -22,6 +22,7 @@ import { unmountBelow } from "#agent/storage/import.ts";
 import { openStorage, type Storage } from "#agent/storage/storage.ts";
 import { openVolumes } from "#agent/storage/volumes.ts";
 import { openSpares, type Spares } from "#agent/templates/spares.ts";
+import type { Ground } from "#agent/templates/shape.ts";
 import { openTemplates, type Templates } from "#agent/templates/templates.ts";
 import { openGround } from "./ground.ts";
 import { startAgentServer } from "./server.ts";
@@ -74,12 +75,8 @@ export async function runAgent(
       hint: "Run `hyperlane init` first.",
     });
   const config = Config.parse(raw);
-  const { stand, found, devices, containers, images, storage, network, templates, spares, volumes, lanes, ...paths } = await openNode(
-    dir,
-    config,
-    program,
-    log,
-  );
+  const { stand, ground, found, devices, containers, images, storage, network, templates, spares, volumes, lanes, ...paths } =
+    await openNode(dir, config, program, log);
   await lanes.recover();
   const upstream = config.dnsServer === null ? hostServers : () => [config.dnsServer!];
   const resolver = await startResolver([gateway4(network.network), gateway6(network.network)], lanes.names, upstream);
@@ -89,6 +86,7 @@ export async function runAgent(
     version,
     config,
     found,
+    compatibilityOf(ground),
     storage,
     () => [...stand.vmms.offered(), ...(containers.there ? [containers.driver.name] : [])],
     stand.vmms.lacking,
@@ -135,12 +133,8 @@ async function openNode(dir: string, config: AgentConfig, program: readonly stri
   const probing = openGround(dir, config.node, config.guestDir, config);
   probing.catch(() => {});
   const storage = await openStorage(paths.disksDir, config.zpool);
-  const network = await openNetwork({
-    bridge: config.bridge,
-    subnet4: config.subnet4,
-    uplink: config.uplink,
-    prefix6: prefix6Of(config.node),
-  });
+  const { bridge, subnet4, uplink } = config;
+  const network = await openNetwork({ bridge, subnet4, uplink, prefix6: prefix6Of(config.node) });
   const { found, ground, ...stand } = await probing;
   log(`Machines run on ${found.accelerator}: ${found.reason}.`);
   // An emulated guest is slower at unpacking than any disk.
@@ -176,6 +170,7 @@ async function openNode(dir: string, config: AgentConfig, program: readonly stri
   });
   const lanes: Lanes = openLanes({
     ...stand,
+    tls: config.tls,
     ...paths,
     storage,
     images,
@@ -190,7 +185,7 @@ async function openNode(dir: string, config: AgentConfig, program: readonly stri
     bootTimeoutMs: BOOT_TIMEOUT_MS,
     log,
   });
-  return { stand, found, devices, containers, images, storage, network, templates, spares, volumes, lanes, ...paths };
+  return { stand, ground, found, devices, containers, images, storage, network, templates, spares, volumes, lanes, ...paths };
 }
 
 /** What an agent that was killed has left of work in progress. */
@@ -199,11 +194,20 @@ async function clearWork(dir: string): Promise<void> {
   rmSync(dir, { recursive: true, force: true });
 }
 
+/** What a machine that runs counts on, wherever it goes. */
+function compatibilityOf({ runtime, runtimeVersion, accelerator, cpuModel }: Ground): string {
+  return createHash("sha256")
+    .update(JSON.stringify([runtime, runtimeVersion, accelerator, cpuModel]))
+    .digest("hex")
+    .slice(0, 12);
+}
+
 /** What the node reports of itself. */
 function statusOf(
   version: string,
   { cpus, memoryMib, folders }: AgentConfig,
   { accelerator, reason }: Accelerator,
+  compatibility: string,
   storage: Storage,
   runtimes: () => string[],
   lacking: NodeStatus["lacking"],
@@ -222,6 +226,7 @@ function statusOf(
     ...storage.space(),
     accelerator,
     acceleratorReason: reason,
+    compatibility,
     storage: storage.kind,
     runtimes: runtimes(),
     lacking,

@@ -13,6 +13,7 @@ import type { NodeStatus } from "#contract/resources/other.ts";
 import {
   ImageHead,
   MESSAGE_MAX_BYTES,
+  MoveStream,
   PROTOCOL,
   serviceDefinition,
   speaks,
@@ -20,6 +21,7 @@ import {
   type Observation,
 } from "#contract/wire/agent.ts";
 import { F } from "#contract/wire/messages.ts";
+import type { Stream } from "#agent/move/streams.ts";
 import { isVolume } from "#agent/storage/storage.ts";
 import type { Images } from "#agent/images/store.ts";
 import type { Lanes } from "#agent/machine/lanes.ts";
@@ -93,6 +95,7 @@ export async function startAgentServer(deps: Deps, address: string): Promise<{ p
     Commit: (call: ServerWritableStream<{ machine: string }, Uint8Array>) => void commit(deps, call),
     Observe: (call: ServerWritableStream<unknown, Observation>) => observe(deps, call),
     Open: (call: ServerDuplexStream<Buffer, Uint8Array>) => open(deps, call),
+    Move: (call: ServerDuplexStream<Buffer, Uint8Array>) => takeMove(deps, call),
   });
   const { ca, key, cert } = deps.tls;
   const credentials = ServerCredentials.createSsl(
@@ -107,9 +110,33 @@ export async function startAgentServer(deps: Deps, address: string): Promise<{ p
 }
 
 /** The CA signs nodes too, and a node must not command another. */
-function admit(call: { getAuthContext(): { sslPeerCertificate?: { subject?: { CN?: string | string[] } } } }): void {
-  const name = call.getAuthContext().sslPeerCertificate?.subject?.CN;
+function admit(call: Peer): void {
+  const name = nameOf(call);
   if (name !== CONTROL_NAME) throw Object.assign(new Error(`Only the control plane may call this, not "${String(name)}".`), { grpc: 7 });
+}
+
+/** A machine that comes from another node: from that one, and no other. */
+function takeMove(deps: Deps, call: ServerDuplexStream<Buffer, Uint8Array>): void {
+  call.once("data", (first: Buffer) => {
+    // What follows waits for whoever takes it.
+    call.pause();
+    try {
+      const what = MoveStream.parse(JSON.parse(first.toString()));
+      const lane = deps.lanes.get(what.machine);
+      const move = lane?.record.desired.move;
+      if (!lane || move?.role !== "target" || move.n !== what.n || move.peer.node !== nameOf(call))
+        throw new HyperlaneError("FORBIDDEN", "This machine does not come here from there.");
+      lane.moveStream(what, call as unknown as Stream);
+    } catch (thrown) {
+      call.emit("error", grpcError(thrown));
+    }
+  });
+}
+
+type Peer = { getAuthContext(): { sslPeerCertificate?: { subject?: { CN?: string | string[] } } } };
+
+function nameOf(call: Peer): string | string[] | undefined {
+  return call.getAuthContext().sslPeerCertificate?.subject?.CN;
 }
 
 function observe(deps: Deps, call: ServerWritableStream<unknown, Observation>): void {

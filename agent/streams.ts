@@ -12,6 +12,7 @@ import { streamLogs } from "./logstream.ts";
 
 type Duplex = ServerDuplexStream<Buffer, Uint8Array>;
 const CHUNK = 16384;
+const ANSWER_MS = 5_000;
 /** As a closed terminal would send. */
 const HANGUP = 1;
 
@@ -25,7 +26,10 @@ export async function openStream(
   if (request.kind === "import") return importInto(call, request.volume, volumes);
   const lane = lanes.get(request.machine);
   if (!lane) throw new HyperlaneError("NOT_FOUND", "This machine is not on this node.");
-  if (request.kind !== "logs" && request.kind !== "tunnel") await lane.awake();
+  if (request.kind !== "logs" && request.kind !== "tunnel") {
+    await lane.awake();
+    await untilAnswers(lane);
+  }
   switch (request.kind) {
     case "exec":
       return guest(call, lane, F.EXEC, encodeExec({ ...request, ...surroundings(lane, request) }), HANGUP);
@@ -40,6 +44,12 @@ export async function openStream(
     case "logs":
       return streamLogs(call, lane, lanes, logsDir, request);
   }
+}
+
+/** An agent that has just started, or a machine that has just come from another node, finds each other in a moment. */
+async function untilAnswers(lane: Lane): Promise<void> {
+  for (const deadline = Date.now() + ANSWER_MS; Date.now() < deadline; await Bun.sleep(20))
+    if (lane.record.phase !== "running" || lane.channel?.connected) return;
 }
 
 /** What a command finds there, as the workload does, or a root shell in a machine with an init of its own. */

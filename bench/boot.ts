@@ -24,7 +24,7 @@ export async function benchBoot(): Promise<void> {
   const dir = mkdtempSync(`${tmpdir()}/hl-boot-`);
   await sh(["chmod", "711", dir]);
   const daemon = Bun.spawn(["libvirtd"], { stdout: "ignore", stderr: "ignore" });
-  const n = await startNode("boot", [], true);
+  const n = await startNode("boot", [], { built: true });
   try {
     while (
       !(await Bun.file(LIBVIRT)

@@ -15,7 +15,7 @@ export async function benchContainers(): Promise<void> {
   const why = await whyNoDocker();
   if (why) throw new Error(`There is no docker to compare with: ${why}`);
   const dir = mkdtempSync(`${tmpdir()}/hl-docker-`);
-  const n = await startNode("containers", ["--docker", `${dir}/docker.sock`], true);
+  const n = await startNode("containers", ["--docker", `${dir}/docker.sock`], { built: true });
   const d = await startDocker({ dir, enter: n.pidOf("agent") });
   try {
     await makeImage(n, "box:1", { Cmd: ["/bin/sh"] });

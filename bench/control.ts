@@ -127,6 +127,7 @@ async function log(): Promise<Measure[]> {
       accelerator: "kvm",
       snapshots: {},
       volumes: {},
+      move: null,
       restoredEpoch: 0,
     };
     const ids = Array.from({ length: PRESENT }, (_, i) => `m-${String(i).padStart(12, "0")}`);

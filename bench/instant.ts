@@ -21,7 +21,7 @@ const SERVE = "httpd -p 80 -h /etc; exec sleep 100000";
 export async function benchInstant(): Promise<void> {
   const why = await whyNoDocker();
   if (why) throw new Error(`There is no docker to compare with: ${why}`);
-  const n = await startNode("instant", ["--cpus", "400", "--memory", "64G"], true);
+  const n = await startNode("instant", ["--cpus", "400", "--memory", "64G"], { built: true });
   const docker = await startDocker();
   try {
     await makeImage(n, "box:1", { Cmd: ["/bin/sh"] });

@@ -63,6 +63,11 @@ export const COMMANDS = {
     summary: "Put a machine's memory on the disk until somebody wants something of it",
     load: () => import("./commands/standby.ts").then((m) => m.standby),
   },
+  migrate: {
+    group: "Machines",
+    summary: "Bring a running machine to another node",
+    load: () => import("./commands/migrate.ts").then((m) => m.migrate),
+  },
   scale: { group: "Machines", summary: "Change CPU and RAM", load: machines("scale") },
   start: { group: "Machines", summary: "Start a machine; also the retry of a failed one", load: machines("start") },
   stop: { group: "Machines", summary: "Shut a machine down", load: machines("stop") },
@@ -159,6 +164,16 @@ export const COMMANDS = {
     group: "System",
     summary: "List nodes and what they offer",
     load: () => import("./commands/nodes.ts").then((m) => m.nodeList),
+  },
+  "node add": {
+    group: "System",
+    summary: "Enrol another host as a node",
+    load: () => import("./commands/nodes.ts").then((m) => m.nodeAdd),
+  },
+  "node rm": {
+    group: "System",
+    summary: "Take a node out that has nothing any more",
+    load: () => import("./commands/nodes.ts").then((m) => m.nodeRemove),
   },
   "node drain": {
     group: "System",

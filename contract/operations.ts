@@ -54,6 +54,18 @@ export const OPERATIONS = {
     permission: "write",
     summary: "Put its memory on the disk until somebody wants something of it",
   },
+  migrateMachine: {
+    method: "POST",
+    path: "/v1/machines/{machine}/migrate",
+    permission: "write",
+    summary: "Bring it to another node while it runs",
+  },
+  cancelMigration: {
+    method: "DELETE",
+    path: "/v1/machines/{machine}/migrate",
+    permission: "write",
+    summary: "Leave it where it is",
+  },
   exposeMachine: {
     method: "POST",
     path: "/v1/machines/{machine}/exposures",
@@ -230,6 +242,8 @@ export const OPERATIONS = {
   },
   pruneTemplates: { method: "POST", path: "/v1/templates/prune", permission: "write", summary: "Remove every template" },
   listNodes: { method: "GET", path: "/v1/nodes", permission: "read", summary: "List nodes and their capacity" },
+  addNode: { method: "POST", path: "/v1/nodes", permission: "write", summary: "Enrol a host; what it joins with is shown once" },
+  removeNode: { method: "DELETE", path: "/v1/nodes/{node}", permission: "write", summary: "Take a node out, that has nothing any more" },
   listDevices: { method: "GET", path: "/v1/devices", permission: "read", summary: "Devices of nodes that machines can have" },
   listRuntimes: { method: "GET", path: "/v1/runtimes", permission: "read", summary: "What machines can run on, and what each can do" },
   drainNode: { method: "POST", path: "/v1/nodes/{node}/drain", permission: "write", summary: "Place no more machines on a node" },

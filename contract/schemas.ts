@@ -6,6 +6,7 @@ import {
   Certificate,
   Event,
   Node,
+  NodeCreate,
   Role,
   RuntimeOffer,
   Session,
@@ -15,7 +16,7 @@ import {
   Token,
   TokenCreate,
 } from "./resources/other.ts";
-import { Exposure, Machine, MachineCreate, MachineProcess, MachineStats, MachineUpdate } from "./resources/machine.ts";
+import { Exposure, Machine, MachineCreate, MachineProcess, MachineStats, MachineUpdate, MigrateRequest } from "./resources/machine.ts";
 import { Name } from "./resources/name.ts";
 import { Template, TemplateBuild } from "./resources/template.ts";
 import { Membership, Network, NetworkCreate } from "./resources/network.ts";
@@ -89,6 +90,8 @@ export const SCHEMAS = {
     body: z.strictObject({ force: z.boolean().default(false), wakeAt: z.int().min(0).nullable().default(null) }),
     output: Machine,
   },
+  migrateMachine: { body: MigrateRequest, output: Machine },
+  cancelMigration: { output: Machine },
   exposeMachine: {
     body: Exposure.extend({ hostPort: Exposure.shape.hostPort.optional(), protocol: Exposure.shape.protocol.default("tcp") }),
     output: Machine,
@@ -196,6 +199,9 @@ export const SCHEMAS = {
   removeTemplate: { output: Template },
   pruneTemplates: { body: none, output: z.object({ removed: z.array(z.string()), freedBytes: z.number() }) },
   listNodes: { output: page(Node) },
+  /** join: what the host is told, once; who has it is that node. */
+  addNode: { body: NodeCreate, output: Node.extend({ join: z.string() }) },
+  removeNode: { output: Node },
   listDevices: { output: page(NodeDevice) },
   listRuntimes: { output: page(RuntimeOffer) },
   drainNode: { body: none, output: Node },

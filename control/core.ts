@@ -32,7 +32,7 @@ export function startCore({ store, clock, identityOf, apply, moveImage, log }: D
     clock,
     log,
     desiredVolume: (volume) => desiredVolumeOf(store.state, volume),
-    desired: (machine) => desiredOf(store.state, machine, identityOf),
+    desired: (machine, node) => desiredOf(store.state, machine, identityOf, node),
     agents: { apply, moveImage, orphans: () => [...orphans].flatMap(([node, ids]) => ids.map((machine) => ({ node, machine }))) },
   });
   const append = (events: NewEvent[]): void => {
@@ -40,7 +40,16 @@ export function startCore({ store, clock, identityOf, apply, moveImage, log }: D
     if (events.length) store.append(events).catch((e) => log(`observe: ${toHyperlaneError(e).message}`));
     loop.wake();
   };
-  const unsubscribe = store.subscribe(() => loop.wake());
+  const orphan = (node: string, machine: string): void => void orphans.set(node, [...new Set([...(orphans.get(node) ?? []), machine])]);
+  const unsubscribe = store.subscribe((events) => {
+    // Where it no longer is, it is not waited for until that node next says what it has.
+    for (const { type, subject, data } of events) {
+      if (type === "v1.MachineMigrated") orphan(data.from, subject);
+      const to = type === "v1.MachineMigrationEnded" && store.state.machine.get(subject)?.moved?.to;
+      if (to) orphan(to, subject);
+    }
+    loop.wake();
+  });
   // Nothing that was connected before this start is known to be so now.
   append(
     [...store.state.node.values()]
@@ -57,7 +66,7 @@ export function startCore({ store, clock, identityOf, apply, moveImage, log }: D
           last = observation.sequence;
           const found = ingest(store.state, node, observation);
           if (observation.full) orphans.set(node, found.orphans);
-          else if (found.orphans.length) orphans.set(node, [...new Set([...(orphans.get(node) ?? []), ...found.orphans])]);
+          else for (const machine of found.orphans) orphan(node, machine);
           append(found.events);
         },
         lost(reason) {
@@ -85,8 +94,15 @@ function desiredVolumeOf(state: State, v: StoredVolume): DesiredVolume {
   return { id, revision, present: v.state !== "removing", made, sizeMib, snapshots: snapshotsOf(state, id), restore };
 }
 
-/** The document for a machine's agent. The identity is made anew each time: keys are not kept. */
-export function desiredOf(state: State, m: StoredMachine, identityOf: SshCa["hostIdentity"]): Desired {
+function moveOf(state: State, { migration, node: from }: StoredMachine, node: string | null): Desired["move"] {
+  if (!migration) return null;
+  const role = node === from ? "source" : "target";
+  const peer = state.node.get(role === "source" ? migration.to : from!);
+  return peer ? { n: migration.n, role, peer: { node: peer.id, address: peer.address } } : null;
+}
+
+/** The document for a machine's agent, or for that of a node which it comes to. The identity is made anew each time: keys are not kept. */
+export function desiredOf(state: State, m: StoredMachine, identityOf: SshCa["hostIdentity"], node = m.node): Desired {
   const workload = workloadOf(m.name, m.spec, m.image.run);
   invariant(workload, `machine ${m.name} has nothing to run`);
   return {
@@ -96,13 +112,14 @@ export function desiredOf(state: State, m: StoredMachine, identityOf: SshCa["hos
     epoch: m.epoch,
     power: m.destroying ? "absent" : m.state === "failed" ? "stopped" : m.power,
     spec: m.spec,
-    slot: m.slot,
+    slot: node === m.node ? m.slot : m.migration!.slot,
     exposures: m.exposures,
     snapshots: snapshotsOf(state, m.id),
     withMemory: snapshotsOf(state, m.id).filter((s) => state.snapshot.get(s)!.memory),
     restore: m.restore,
     source: m.source,
     sleep: m.sleep,
+    move: moveOf(state, m, node),
     mounts: m.spec.mounts.map((x) => ({ ...x, volume: x.volume === null ? null : (state.volumeNames.get(x.volume) ?? null) })),
     networks: m.spec.networks.flatMap(({ network, aliases }) => {
       if (network === DEFAULT_NETWORK) return [{ number: DEFAULT_NUMBER, internal: false, aliases }];

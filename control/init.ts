@@ -15,6 +15,8 @@ export type InitOptions = {
   dir: string;
   port?: number | undefined;
   nodeName: string;
+  /** At which other nodes reach the agent of this host; undefined: as before, or nowhere. */
+  agentHost?: string | undefined;
   secret?: string | undefined;
   jwtSecret?: string | undefined;
   maxDiskMib?: number | undefined;
@@ -32,13 +34,14 @@ export type InitResult = {
 const DEFAULT_PORT = 7420;
 const HOST = "127.0.0.1";
 
-export async function initControl({ dir, nodeName, secret, ...settings }: InitOptions): Promise<InitResult> {
+export async function initControl({ dir, nodeName, agentHost, secret, ...settings }: InitOptions): Promise<InitResult> {
   mkdirSync(dir, { recursive: true, mode: 0o711 });
   const config = await ensureConfig(`${dir}/control.json`, settings);
-  const agentAddress = `${HOST}:${config.port + 1}`;
   const store = openStore(`${dir}/hyperlane.db`, Date.now);
   try {
     const known = [...store.state.node.values()].find((n) => n.name === nodeName);
+    const host = agentHost ?? known?.address.replace(/:\d+$/, "") ?? HOST;
+    const agentAddress = `${host}:${config.port + 1}`;
     const node = known?.id ?? newId("n");
     const events: NewEvent[] = [];
     if (known?.address !== agentAddress)

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
+import { encodeTicket, type JoinTicket } from "#contract/wire/ticket.ts";
 import { createConnections } from "#control/agents/connections.ts";
 import { hyperfleet } from "#control/dialects/hyperfleet.ts";
 import { startServer } from "#control/api/server.ts";
@@ -9,6 +10,7 @@ import { endedSessions } from "#control/api/sessions.ts";
 import { createSite } from "#control/api/site.ts";
 import { createLinks } from "#control/auth/links.ts";
 import { createSshCa } from "#control/auth/ssh.ts";
+import { issueCertificate } from "#control/auth/pki.ts";
 import { newId } from "#control/auth/tokens.ts";
 import { certificatesOf } from "#control/auth/vouchers.ts";
 import { createMover } from "#control/images/mover.ts";
@@ -83,6 +85,10 @@ export async function runControl(
     connections,
     images,
     links: createLinks(Date.now),
+    enrol: async (node: string, { address }: { address: string }) => {
+      const joins: JoinTicket = { node, address, tls: { ca: config.ca.cert, ...(await issueCertificate(config.ca, node)) } };
+      return encodeTicket(joins);
+    },
     certificates: certificatesOf(ssh, config.ca.cert, config.identity.cert),
     jwtSecret: config.jwtSecret,
     maxDiskMib: config.maxDiskMib,

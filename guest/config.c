@@ -7,6 +7,7 @@
  *  10 a volume that is to be there, 11 one that is not: text NUL, see volume.c
  *  12 the root: 1 where folders of the host come, plus 2 where the disk was another machine's, plus 4 where a workload may not write to it, path of the image's own init NUL, "" where there is none
  *  13 MAC address[6], without which there is no network
+ *  14 what it was called in a network before is forgotten: it has come from another node
  *
  * Entropy comes first, then the root; the network's records after 13. Applying a configuration twice changes nothing, so the host
  * sends it again on every connect. */
@@ -74,6 +75,7 @@ static i64 apply(u8 tag, u8 *p, u32 n) {
     case 11: return n < 2 || p[n - 1] ? -EINVAL : volume_detach((const char *)p);
     case 12: return make_root(p, n);
     case 13: return net_up(p);
+    case 14: net_down(); return 0;
     default: return 0; /* a newer host knows more than we do */
     }
 }

@@ -1,19 +1,17 @@
 /** `hyperlane`: what is done on a host. init, start, stop, status; and the two processes themselves in the foreground. */
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { hostname } from "node:os";
-import { basename, dirname, resolve } from "node:path";
+import { basename } from "node:path";
 import { parseArgs } from "node:util";
-import { readJson, writeFileDurably } from "#agent/host/files.ts";
-import type { AgentConfig } from "#agent/main.ts";
 import { readContext, writeContext } from "#cli/config.ts";
 import { createOutput, type Output } from "#cli/render/output.ts";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { VERSION } from "#contract/version.ts";
-import { fromSource, self } from "#cli/program.ts";
+import { self } from "#cli/program.ts";
 import { Role as TokenRole } from "#contract/resources/other.ts";
-import { parseMib } from "#contract/size.ts";
 import { readEnvironment } from "./environment.ts";
-import { GUEST_FILES, logDir, ROLES, stateDir, TITLES, webDir, type Role } from "./place.ts";
+import { checkNode, hasControl, joinWith, wholeNumber, writeAgent, type Flags } from "./node.ts";
+import { logDir, ROLES, stateDir, TITLES, webDir, type Role } from "./place.ts";
 import { supervise, supervisor } from "./supervisor.ts";
 import { uninstall } from "./uninstall.ts";
 
@@ -23,12 +21,15 @@ const HELP = `hyperlane: the control plane and the agent of this host
                        --port N (7420)  --subnet CIDR (10.77.0.0/16)  --zpool POOL  --guest DIR
                        --cpus N  --memory SIZE (offered to machines; the host's. More RAM than it has is a promise
                        that holds as long as machines do not all use theirs)
+                       --address HOST (at which other nodes reach the agent of this one; 127.0.0.1, where there are no others)
                        --firecracker PROGRAM  --cloud-hypervisor PROGRAM (other VMMs to offer; those in PATH, where guests run in them)
                        --docker SOCKET (of the Docker engine for machines that are containers; /var/run/docker.sock)
                        --allow-folder DIR (of this host, for machines to mount what is below it; may be given again)
                        Also from the environment: PORT, DATA_DIR, BRIDGE_NAME, SUBNET_CIDR, UPLINK_INTERFACE,
                        JWT_SECRET, DNS_SERVER, MAX_CONCURRENT_BUILDS, MAX_OVERLAY_SIZE, DISABLE_AUTH (true:
                        Hyperfleet's API asks for no token)
+  hyperlane join WORD  Make this host a node of a control plane elsewhere: WORD is what vps node add printed there. With
+                       those flags of init that are about a node
   hyperlane start      Start control plane and agent; each is started again when it ends
   hyperlane stop       Stop both. Machines keep running
   hyperlane status     Whether they run
@@ -49,6 +50,7 @@ export async function runHyperlane(argv: string[]): Promise<number> {
       allowPositionals: true,
       options: {
         port: { type: "string" },
+        address: { type: "string" },
         subnet: { type: "string" },
         zpool: { type: "string" },
         cpus: { type: "string" },
@@ -69,6 +71,8 @@ export async function runHyperlane(argv: string[]): Promise<number> {
     switch (positionals[0]) {
       case "init":
         return await init(values, out);
+      case "join":
+        return await join(positionals[1], values, out);
       case "start":
         return (await start(out), 0);
       case "stop":
@@ -103,69 +107,28 @@ export async function runHyperlane(argv: string[]): Promise<number> {
   }
 }
 
-type Flags = Partial<
-  Record<"port" | "subnet" | "zpool" | "cpus" | "memory" | "guest" | "docker" | "firecracker" | "cloud-hypervisor", string>
-> & { "allow-folder"?: string[] };
-
 async function init(flags: Flags, out: Output): Promise<number> {
-  if (process.getuid?.() !== 0)
-    throw new HyperlaneError("FORBIDDEN", "init sets up networks and machines, so it must run as root.", { hint: "sudo hyperlane init" });
   const env = readEnvironment(process.env);
-  const [port, cpus] = [wholeNumber("port", flags.port, 1, 65534) ?? env.port, wholeNumber("cpus", flags.cpus, 1, 4096)];
-  const memoryMib = flags.memory === undefined ? undefined : parseMib(flags.memory);
-  if (flags.memory !== undefined && !memoryMib)
-    throw new HyperlaneError("INVALID", `--memory must be a size like 64G, not "${flags.memory}".`, { field: "memory" });
-  if (flags.subnet !== undefined && !/^\d{1,3}(\.\d{1,3}){3}\/(1[2-9]|2\d)$/.test(flags.subnet))
-    throw new HyperlaneError("INVALID", `--subnet must be an IPv4 network like 10.99.0.0/16, not "${flags.subnet}".`, { field: "subnet" });
-  if (env.uplink !== undefined && !existsSync(`/sys/class/net/${env.uplink}`))
-    throw new HyperlaneError("NOT_FOUND", `UPLINK_INTERFACE names "${env.uplink}", and there is no such interface.`, {
-      hint: "`ip -br link` lists them.",
+  const checked = checkNode(flags, env);
+  const port = wholeNumber("port", flags.port, 1, 65534) ?? env.port;
+  if (checked.before && !hasControl())
+    throw new HyperlaneError("CONFLICT", "This host is a node of a control plane elsewhere.", {
+      hint: "`hyperlane uninstall` takes that away first.",
     });
-  const subnet = flags.subnet ?? env.subnet;
-  const before = readJson(`${stateDir()}/agent.json`) as AgentConfig | undefined;
-  for (const [flag, is, asked] of [
-    ["zpool", before?.zpool, flags.zpool],
-    ["subnet", before?.subnet4, subnet],
-    ["bridge", before?.bridge, env.bridge],
-  ] as const)
-    if (before && asked !== undefined && asked !== is && hasMachines())
-      throw new HyperlaneError(
-        "CONFLICT",
-        `The ${flag} cannot change while there are machines: they have their disks and addresses (now: ${is ?? "none"}).`,
-        {
-          hint: "Destroy them first, or leave it as it is.",
-        },
-      );
   const { initControl } = await import("#control/init.ts");
   await stop(null);
   const made = await initControl({
     dir: stateDir(),
     port,
     nodeName: hostname().split(".")[0] || "node",
+    agentHost: flags.address,
     secret: knownSecret(),
     jwtSecret: env.jwtSecret,
     disableAuth: env.disableAuth,
     maxDiskMib: env.maxDiskMib,
   });
-  const guestDir = await installGuest(flags.guest);
-  const agent: AgentConfig = {
-    node: made.node,
-    address: made.agentAddress,
-    bridge: env.bridge ?? before?.bridge ?? "hyperlane0",
-    subnet4: subnet ?? before?.subnet4 ?? "10.77.0.0/16",
-    uplink: env.uplink ?? before?.uplink ?? null,
-    dnsServer: env.dnsServer ?? before?.dnsServer ?? null,
-    maxBuilds: env.maxBuilds ?? before?.maxBuilds ?? 2,
-    zpool: flags.zpool ?? before?.zpool ?? null,
-    dockerSocket: resolve((flags.docker ?? before?.dockerSocket ?? "/var/run/docker.sock").replace(/^unix:\/\//, "")),
-    ...vmmPrograms(flags, before),
-    cpus: cpus ?? before?.cpus ?? null,
-    memoryMib: memoryMib ?? before?.memoryMib ?? null,
-    folders: flags["allow-folder"]?.map((folder) => resolve(folder)) ?? before?.folders ?? [],
-    guestDir,
-    tls: before?.tls ?? made.tls,
-  };
-  writeFileDurably(`${stateDir()}/agent.json`, JSON.stringify(agent));
+  const enrolled = { node: made.node, address: made.agentAddress, tls: checked.before?.tls ?? made.tls };
+  const guestDir = await writeAgent(flags, env, enrolled, checked);
   if (made.secret) out.done(`Admin token kept in ${writeContext({ url: made.url, token: made.secret })}`);
   await start(out);
   await untilConnected(out, made.url);
@@ -174,55 +137,12 @@ async function init(flags: Flags, out: Output): Promise<number> {
   return 0;
 }
 
-function vmmPrograms(flags: Flags, before: AgentConfig | undefined): Pick<AgentConfig, "firecracker" | "cloud-hypervisor"> {
-  const program = (name: "firecracker" | "cloud-hypervisor"): string | null => {
-    const named = flags[name];
-    if (named === undefined) return before?.[name] ?? null;
-    if (!existsSync(named))
-      throw new HyperlaneError("NOT_FOUND", `--${name} names "${named}", and there is no such file.`, { field: name });
-    return resolve(named);
-  };
-  return { firecracker: program("firecracker"), "cloud-hypervisor": program("cloud-hypervisor") };
-}
-
-/** What machines boot, into the state folder. */
-async function installGuest(named: string | undefined): Promise<string> {
-  const guestDir = `${stateDir()}/guest`;
-  mkdirSync(guestDir, { recursive: true, mode: 0o755 });
-  for (const file of GUEST_FILES) {
-    const source = guestFile(named, file);
-    const target = `${guestDir}/${file}`;
-    if (!source || (existsSync(target) && isSame(source, target))) continue;
-    await Bun.write(`${target}.new`, Bun.file(source));
-    // A program among them is run.
-    chmodSync(`${target}.new`, 0o755);
-    renameSync(`${target}.new`, target);
-  }
-  if (!existsSync(`${guestDir}/vmlinux`))
-    throw new HyperlaneError("NOT_FOUND", "The guest's kernel is neither beside this program nor in it.", {
-      hint: "`./quickstart` makes it; then: hyperlane init --guest build/guest",
-    });
-  return guestDir;
-}
-
-/** Where a file of the guest comes from: the folder that was named, the sources, beside the program, or inside it. */
-function guestFile(named: string | undefined, file: string): string | undefined {
-  const folders =
-    named !== undefined
-      ? [named]
-      : fromSource()
-        ? [`${import.meta.dirname}/../build/guest`]
-        : [`${dirname(process.execPath)}/guest`, "/$bunfs/root"];
-  return folders.map((folder) => `${folder}/${file}`).find((path) => existsSync(path));
-}
-
-/** By content: a file inside the program has no date. */
-function isSame(a: string, b: string): boolean {
-  return statSync(a).size === statSync(b).size && Bun.hash(readFileSync(a)) === Bun.hash(readFileSync(b));
-}
-
-function hasMachines(): boolean {
-  return existsSync(`${stateDir()}/machines`) && readdirSync(`${stateDir()}/machines`).length > 0;
+async function join(word: string | undefined, flags: Flags, out: Output): Promise<number> {
+  await stop(null);
+  await joinWith(word, flags);
+  await start(out);
+  out.line("→ Next, where the control plane is: vps node list");
+  return 0;
 }
 
 function knownSecret(): string | undefined {
@@ -231,13 +151,6 @@ function knownSecret(): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-function wholeNumber(flag: string, text: string | undefined, least: number, most: number): number | undefined {
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (/^\d+$/.test(text) && value >= least && value <= most) return value;
-  throw new HyperlaneError("INVALID", `--${flag} must be a whole number from ${least} to ${most}, not "${text}".`, { field: flag });
 }
 
 /** The first start probes for virtualization by booting a kernel, which takes seconds where it does not work. */
@@ -278,8 +191,12 @@ async function loadDefaultImage(url: string, archive: string, out: Output): Prom
     out.done(`Image ${name} loaded`);
 }
 
+function rolesHere(): readonly Role[] {
+  return ROLES.filter((role) => role === "agent" || hasControl());
+}
+
 async function start(out: Output): Promise<void> {
-  for (const role of ROLES) if (await supervisor().start(role)) out.done(`${TITLES[role]} started`);
+  for (const role of rolesHere()) if (await supervisor().start(role)) out.done(`${TITLES[role]} started`);
 }
 
 async function stop(out: Output | null): Promise<void> {
@@ -290,11 +207,11 @@ async function stop(out: Output | null): Promise<void> {
 }
 
 async function status(out: Output): Promise<number> {
-  const [control, agent] = await Promise.all(ROLES.map((role) => supervisor().runs(role)));
-  out.data({ control, agent });
-  for (const [name, runs] of Object.entries({ control, agent }))
-    out.line(`${name.padEnd(8)} ${runs ? "runs" : "does not run: hyperlane start"}`);
-  return control && agent ? 0 : 8;
+  const runs = await Promise.all(rolesHere().map(async (role) => ({ role, is: await supervisor().runs(role) })));
+  out.data(Object.fromEntries(runs.map(({ role, is }) => [role === "serve" ? "control" : role, is])));
+  for (const { role, is } of runs)
+    out.line(`${(role === "serve" ? "control" : role).padEnd(8)} ${is ? "runs" : "does not run: hyperlane start"}`);
+  return runs.every(({ is }) => is) ? 0 : 8;
 }
 
 async function foreground(role: Role): Promise<number> {

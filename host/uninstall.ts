@@ -7,6 +7,7 @@ import { configDir, readContext } from "#cli/config.ts";
 import type { Output } from "#cli/render/output.ts";
 import { HyperlaneError } from "#contract/errors.ts";
 import { createClient, type Client } from "#sdk/client.ts";
+import { hasControl, hasMachines } from "./node.ts";
 import { logDir, ROLES, stateDir } from "./place.ts";
 import { supervisor } from "./supervisor.ts";
 import { removeUnits } from "./systemd.ts";
@@ -19,6 +20,7 @@ export async function uninstall(out: Output, yes: boolean): Promise<number> {
     throw new HyperlaneError("NOT_FOUND", `There is nothing to uninstall in "${stateDir()}".`, {
       hint: "`hyperlane init` would install it.",
     });
+  if (!hasControl()) return await leave(out, agent);
   for (const role of ROLES) await supervisor().start(role);
   const client = createClient(readContext());
   const names = await machineNames(client);
@@ -35,6 +37,24 @@ export async function uninstall(out: Output, yes: boolean): Promise<number> {
   out.done(`Machines destroyed: ${names.length}`);
   await removeVolumes(client);
   if (volumes) out.done(`Volumes removed: ${volumes}`);
+  await removeNode(agent);
+  for (const file of ["config.json", "known_hosts"]) rmSync(`${configDir()}/${file}`, { force: true });
+  out.done("Network, services and state removed");
+  return 0;
+}
+
+/** A node of a control plane elsewhere: what it still has is that one's to move or destroy. */
+async function leave(out: Output, agent: AgentConfig): Promise<number> {
+  if (hasMachines())
+    throw new HyperlaneError("STATE", "This node still has machines.", {
+      hint: "Where the control plane is: vps migrate NAME, or vps destroy NAME; then vps node rm, and this again.",
+    });
+  await removeNode(agent);
+  out.done("Network, services and state removed; where the control plane is: vps node rm");
+  return 0;
+}
+
+async function removeNode(agent: AgentConfig): Promise<void> {
   for (const role of ROLES) await supervisor().stop(role);
   await removeUnits();
   await removeNetwork(agent.bridge);
@@ -42,9 +62,6 @@ export async function uninstall(out: Output, yes: boolean): Promise<number> {
   for (const kind of ["folders", "disks"])
     if (existsSync(`/run/hyperlane/${agent.node}-${kind}`)) rmdirSync(`/run/hyperlane/${agent.node}-${kind}`);
   for (const path of [`/run/hyperlane/${agent.node}`, logDir(), stateDir()]) rmSync(path, { recursive: true, force: true });
-  for (const file of ["config.json", "known_hosts"]) rmSync(`${configDir()}/${file}`, { force: true });
-  out.done("Network, services and state removed");
-  return 0;
 }
 
 /** The control plane may just have been started, and its node still be on the way. */

@@ -11,6 +11,7 @@ const ROWS: Record<keyof Capabilities, string> = {
   diskSnapshots: "disk snapshots",
   memorySnapshots: "snapshots with memory, standby",
   liveMigration: "live migration",
+  moving: "`vps migrate`, disk included",
   gpu: "GPU passthrough",
   nested: "nested virtualization",
   ownInit: "images with an init of their own (systemd)",

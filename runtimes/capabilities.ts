@@ -12,7 +12,9 @@ export type Capabilities = {
   /** Its disk as it was at a moment, and with it its RAM. */
   diskSnapshots: boolean;
   memorySnapshots: boolean;
+  /** RAM to another VMM while it runs; and, moving, that and its disk to another node. */
   liveMigration: boolean;
+  moving: boolean;
   gpu: boolean;
   /** null: there is nothing to nest in. */
   nested: boolean | null;
@@ -27,19 +29,46 @@ export type Capabilities = {
 export const CAPABILITIES = {
   qemu: {
     ...{ kind: "machine", cpuHotplug: false, memoryHotplug: false, diskHotplug: true, pause: true, diskSnapshots: true },
-    ...{ memorySnapshots: true, liveMigration: false, gpu: true, nested: true, ownInit: true, folders: true, diskLimit: true },
+    ...{ memorySnapshots: true, liveMigration: true, moving: true, gpu: true, nested: true, ownInit: true, folders: true, diskLimit: true },
   },
   "cloud-hypervisor": {
     ...{ kind: "machine", cpuHotplug: true, memoryHotplug: true, diskHotplug: true, pause: true, diskSnapshots: true },
-    ...{ memorySnapshots: true, liveMigration: true, gpu: true, nested: true, ownInit: true, folders: true, diskLimit: true },
+    ...{
+      memorySnapshots: true,
+      liveMigration: true,
+      moving: false,
+      gpu: true,
+      nested: true,
+      ownInit: true,
+      folders: true,
+      diskLimit: true,
+    },
   },
   firecracker: {
     ...{ kind: "machine", cpuHotplug: false, memoryHotplug: false, diskHotplug: true, pause: true, diskSnapshots: true },
-    ...{ memorySnapshots: true, liveMigration: false, gpu: false, nested: false, ownInit: true, folders: false, diskLimit: true },
+    ...{
+      memorySnapshots: true,
+      liveMigration: false,
+      moving: false,
+      gpu: false,
+      nested: false,
+      ownInit: true,
+      folders: false,
+      diskLimit: true,
+    },
   },
   docker: {
     ...{ kind: "container", cpuHotplug: false, memoryHotplug: false, diskHotplug: false, pause: true, diskSnapshots: false },
-    ...{ memorySnapshots: false, liveMigration: false, gpu: false, nested: null, ownInit: false, folders: true, diskLimit: false },
+    ...{
+      memorySnapshots: false,
+      liveMigration: false,
+      moving: false,
+      gpu: false,
+      nested: null,
+      ownInit: false,
+      folders: true,
+      diskLimit: false,
+    },
   },
 } as const satisfies Record<string, Capabilities>;
 

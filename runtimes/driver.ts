@@ -46,6 +46,15 @@ export type Origin = { memory(): Promise<number>; devices: string; own: string |
 /** internal-error: the hypervisor cannot go on. off: the guest has powered itself off, its VMM waits to be ended. */
 export type VmState = "running" | "paused" | "off" | "internal-error" | "gone";
 
+/**
+ * Its way to another VMM, which waits for it (Driver.receive). disk, memory: sockets that lead there. send: while it runs; in the
+ * end it stands still, with all of it over there: since when, in ms since 1970. cancel: it runs on here, from wherever it stands.
+ */
+export type Mover = { send(to: { disk: string; memory: string }, signal: AbortSignal): Promise<number>; cancel(): Promise<void> };
+
+/** One that waits for another to become it. disk, memory: sockets for what comes. arrived: once all of it has; it stands still then. */
+export type Arrival = { vm: Vm; disk: string; memory: string; arrived(signal: AbortSignal): Promise<void> };
+
 /** One started machine, found again by the folder that it works in. It outlives the agent: `attach` finds it again. */
 export type Vm = {
   readonly process: ProcessId;
@@ -70,6 +79,8 @@ export type Vm = {
    * differs from that. whole: the pages of that memory, for all of it all the same.
    */
   save(to: { devices: string; pages: string; whole: string | null }, memoryMib: number): Promise<void>;
+  /** null: it stays where it is. */
+  readonly mover: Mover | null;
   /** null: its guest knows best. */
   usage(): Promise<Usage | null>;
   /** Ends the VMM, without telling the guest. */
@@ -95,6 +106,8 @@ export type Driver<Spec = VmSpec> = {
   /** Of the VMM or the engine: what one version has saved, another may not understand. */
   version(): Promise<string>;
   start(spec: Spec, signal: AbortSignal): Promise<Vm>;
+  /** Where it can: one that waits to become another, which was made from a spec of the same shape. boots: that one had booted. */
+  receive?(spec: Spec, boots: boolean, signal: AbortSignal): Promise<Arrival>;
   /** undefined: that process is gone. */
   attach(process: ProcessId, runDir: string): Promise<Vm | undefined>;
   /** What there is of this node's machines, not of those of another agent on the host; process: null where it does not run. runRoot: their folders are in it. */

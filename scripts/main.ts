@@ -5,6 +5,7 @@ import { benchContainers } from "#bench/containers.ts";
 import { benchControl } from "#bench/control.ts";
 import { benchImages } from "#bench/images.ts";
 import { benchInstant } from "#bench/instant.ts";
+import { benchMove } from "#bench/move.ts";
 import { benchReads } from "#bench/reads.ts";
 import { benchWeb } from "#bench/web.ts";
 import { buildExecutable, buildRelease } from "./build.ts";
@@ -34,6 +35,7 @@ const COMMANDS: Record<string, () => Promise<void>> = {
   "bench-control": benchControl,
   "bench-images": benchImages,
   "bench-instant": benchInstant,
+  "bench-move": benchMove,
   "bench-reads": benchReads,
   "bench-web": benchWeb,
 };

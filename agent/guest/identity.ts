@@ -5,9 +5,9 @@ import { encodeExec } from "#contract/wire/frames.ts";
 import { ZONE } from "#agent/network/dns.ts";
 import { addressesOf, gateway4, gateway6, prefixLength4, type NodeNetwork } from "#agent/network/plan.ts";
 
-/** copied: what its disk holds was another machine's. mounts: as guest/volume.c reads them. */
+/** copied: what its disk holds was another machine's. readdress: it knows itself under other addresses. mounts: as guest/volume.c reads them. */
 export function guestConfig(
-  { desired, copied }: { desired: Desired; copied: boolean },
+  { desired, copied, readdress }: { desired: Desired; copied: boolean; readdress: boolean },
   identity: Identity,
   network: NodeNetwork,
   mounts: string[],
@@ -25,7 +25,7 @@ export function guestConfig(
       copied,
       readOnly: desired.spec.readOnly,
     },
-    network: guestNetwork(network, desired),
+    network: { ...guestNetwork(network, desired), anew: readdress },
     hostname,
     resolvConf: system ? resolvConf : null,
     ...now(),

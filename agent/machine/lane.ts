@@ -7,12 +7,9 @@ import { rmSync } from "node:fs";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import type { Observed } from "#contract/resources/machine.ts";
 import { isForContainers, type Desired, type Identity } from "#contract/wire/agent.ts";
-import { encodeContainerConfig } from "#contract/wire/config.ts";
 import { encodeStop, F } from "#contract/wire/messages.ts";
 import type { Containers } from "#agent/containers/containers.ts";
 import { startContainer } from "#agent/containers/start.ts";
-import { guestConfig, guestWorkload } from "#agent/guest/identity.ts";
-import { openGuest, type GuestLink } from "#agent/guest/link.ts";
 import { removeCgroup } from "#agent/host/cgroup.ts";
 import type { Devices } from "#agent/host/devices.ts";
 import type { Folders } from "#agent/host/folders.ts";
@@ -28,15 +25,16 @@ import type { Templates } from "#agent/templates/templates.ts";
 import type { Vmms } from "#agent/vmms.ts";
 import { DEFAULT_RUNTIME } from "#runtimes/capabilities.ts";
 import type { Vm, VmState } from "#runtimes/driver.ts";
+import { createWays } from "#agent/move/ways.ts";
+import type { Tls } from "#agent/move/streams.ts";
+import { createAttendance } from "./attend.ts";
 import { commitDisk, dropSnapshots, restoreSnapshot, takeSnapshots } from "./disks.ts";
 import { releaseDevices } from "./devices.ts";
 import { endingOf } from "./ending.ts";
-import { watchHealth, type HealthWatch } from "./health.ts";
 import { firstRung } from "./ladder.ts";
 import { lastLine, readExit, removeLogs } from "./logs.ts";
-import { convergeMounts, mountTexts, noteUse, releaseMounts } from "./mounts.ts";
+import { convergeMounts, noteUse, releaseMounts } from "./mounts.ts";
 import { observedOf } from "./observed.ts";
-import { untilReady, type StartListener } from "./ready.ts";
 import { newRecord, removeRecord, saveRecord, type Record } from "./record.ts";
 import { createSleep } from "./standby.ts";
 import { baseFile, dropMemory, keepMemory } from "./memory.ts";
@@ -46,6 +44,8 @@ import { climbDown, untilOff } from "./stopping.ts";
 export type LaneDeps = {
   /** The node's id. */
   node: string;
+  /** By which other nodes know it. */
+  tls: Tls;
   recordsDir: string;
   runDir: string;
   logsDir: string;
@@ -89,9 +89,6 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   /** Identities are in memory only. An agent that has just started reports no revision, so that it is told again. */
   let heard = found === null;
   let vm: Vm | undefined;
-  let guest: GuestLink | undefined;
-  let health: HealthWatch | undefined;
-  let starting: StartListener | undefined;
   let waiting = new AbortController();
   let [running, dirty]: [Promise<void> | undefined, boolean] = [undefined, false];
   const uid = (): number => record.uid ?? UID_BASE + record.desired.slot;
@@ -99,6 +96,8 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   const mounts = { record, volumes: deps.volumes, folders: deps.folders, save };
   const does = { record, deps, vmm, mounts, set, uid, addresses, runDir, endProcess, endVmm, becomeReady, settle, take, wake, endStrays };
   const sleep = createSleep(does);
+  const attendance = createAttendance({ ...does, driver, container: container !== null, identity: () => identity, save });
+  const ways = createWays({ ...does, driver, attendance, save, vm: () => vm, hold });
   for (const { volume, readonly } of record.places) if (volume !== null) deps.volumes.adopt(volume, id, readonly);
 
   function save(durable = true): void {
@@ -118,11 +117,12 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     identity = desired.identity ?? identity;
     heard = true;
     if (found === null || desired.revision > record.desired.revision) {
-      const news = desired.power !== record.desired.power || desired.epoch !== record.desired.epoch;
+      const news =
+        desired.power !== record.desired.power || desired.epoch !== record.desired.epoch || desired.move?.n !== record.desired.move?.n;
       record.desired = { ...desired, identity: null };
       if (news) waiting.abort();
     }
-    guest?.configure();
+    attendance.guest?.configure();
     // It waits for its rules where it needs them.
     if (record.epoch !== desired.epoch) wake();
     // Reported as accepted only once its ports are open: whoever asked for one may then use it.
@@ -162,6 +162,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   async function converge(signal: AbortSignal): Promise<void> {
     const d = record.desired;
     if (record.phase === "absent") return;
+    if (await ways.between(signal)) return;
     await look();
     if (record.phase === "standby" && (await sleep.whileAsleep(signal))) return atRest();
     if (d.power === "absent") return remove();
@@ -177,9 +178,16 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       await vm.resume();
       set("running");
     }
-    if (vm && record.phase === "running" && guest?.channel.connected && !(await convergeMounts(mounts, vm, guest.channel, uid(), signal)))
+    if (
+      vm &&
+      record.phase === "running" &&
+      attendance.guest?.channel.connected &&
+      !(await convergeMounts(mounts, vm, attendance.guest.channel, uid(), signal))
+    )
       setTimeout(wake, AGAIN_MS);
-    if (vm && record.phase === "running" && d.power === "running" && guest?.channel.connected) await sleep.whileAwake(vm, guest.channel);
+    if (vm && ways.isDue()) return ways.leave(vm, signal);
+    if (vm && record.phase === "running" && d.power === "running" && attendance.guest?.channel.connected)
+      await sleep.whileAwake(vm, attendance.guest.channel);
     await atRest();
   }
 
@@ -200,7 +208,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     if (!vm) {
       vm = await driver.attach(record.process, runDir());
       if (vm) {
-        listen(vm);
+        attendance.listen(vm);
         if (record.phase === "preparing") record.phase = "starting";
       }
     }
@@ -210,7 +218,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
       if (state === "paused" && record.phase !== "paused") await vm?.resume();
       if (record.phase === "exited" || record.phase === "failed") record.phase = "starting";
       if (record.phase === "starting" && !record.stopping) await settle(await becomeReady(waiting.signal));
-      else if (record.phase === "running") watch();
+      else if (record.phase === "running") attendance.watch();
       return;
     }
     await noteEnd(state);
@@ -219,15 +227,11 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   /** A started machine is up, or has come to its end already. */
   async function settle(as: "up" | "ended"): Promise<void> {
     if (as === "up") {
-      watch();
+      attendance.watch();
       noteUse(mounts);
       return set("running", { copied: false });
     }
     await noteEnd((await vm?.state()) ?? "gone");
-  }
-
-  function watch(): void {
-    health ??= guest && watchHealth(record.desired.workload, guest.channel, () => deps.changed(id));
   }
 
   async function noteEnd(state: VmState): Promise<void> {
@@ -253,33 +257,19 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   function take(started: Vm): void {
     vm = started;
     record.process = vm.process;
-    listen(vm);
+    attendance.listen(vm);
   }
 
-  function listen(started: Vm): void {
-    started.onChange((what) => {
-      if (what === "reset") guest?.rebooted();
-      // Nobody reboots a machine that is only coming up: what it went on from was no machine.
-      const comingUp = record.phase === "preparing" || record.phase === "starting";
-      if (what === "reset" && comingUp && record.template !== null) deps.templates.spoil(record.template, "its machine crashed");
-      if (what === "off" || what === "gone" || what === "paused") wake();
-    });
-    guest = openGuest(driver.guest(runDir()), {
-      config: () =>
-        identity && (container ? encodeContainerConfig() : guestConfig(record, identity, deps.network.network, mountTexts(record))),
-      workload: () => guestWorkload(record.desired),
-      networked: deps.refreshNetwork,
-      onUp: () => starting?.up(),
-      onRefused: (error) => starting?.refused(error),
-      // A machine that runs one workload ends with it: its kernel has panicked.
-      onReboot: () => void (record.desired.workload.kind === "process" && started.quit().then(wake, () => {})),
-      log: (line) => deps.log(`${record.desired.name}: ${line}`),
-    });
+  /** It is nobody yet. */
+  function hold(waiting: Vm): void {
+    if (vm === waiting) return;
+    vm = waiting;
+    record.process = vm.process;
+    vm.onChange((what) => void (what === "gone" && wake()));
   }
 
   function becomeReady(signal: AbortSignal): Promise<"up" | "ended"> {
-    const consoleSays = (): string => lastLine(deps.logsDir, id);
-    return untilReady(vm!, guest!, (listener) => void (starting = listener), { signal, timeoutMs: deps.bootTimeoutMs, consoleSays });
+    return attendance.becomeReady(vm!, signal);
   }
 
   async function stop(force: boolean): Promise<void> {
@@ -288,7 +278,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     record.stopping ??= firstRung(force, Date.now(), seconds * 1000);
     set("stopping");
     if ((await vm?.state()) === "paused") await vm?.resume();
-    if (vm) await climbDown({ record, save }, vm, guest?.channel, encodeStop(signal, seconds));
+    if (vm) await climbDown({ record, save }, vm, attendance.guest?.channel, encodeStop(signal, seconds));
     await endProcess();
     const exitCode = workload.kind === "process" ? (readExit(deps.logsDir, id, record.logFrom.workload)?.code ?? null) : null;
     set("stopped", { stopping: null, exit: null, exitCode, reason: null });
@@ -296,10 +286,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
 
   /** What the machine has on its node stays. */
   async function endVmm(): Promise<void> {
-    health?.stop();
-    health = undefined;
-    guest?.close();
-    guest = undefined;
+    attendance.close();
     if (record.process && isAlive(record.process)) {
       await vm?.quit();
       await end(record.process);
@@ -340,13 +327,13 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   async function frozen<T>(work: () => Promise<T>): Promise<T> {
     // Of a container's volumes the host writes out what it holds.
     if (container) await container.writeOut();
-    const freeze = guest?.channel.connected && record.phase === "running" && !container;
-    if (freeze) await guest!.channel.ask(F.FREEZE, Buffer.from([1]), 10_000);
+    const freeze = attendance.guest?.channel.connected && record.phase === "running" && !container;
+    if (freeze) await attendance.guest!.channel.ask(F.FREEZE, Buffer.from([1]), 10_000);
     try {
       return await work();
     } finally {
       if (freeze)
-        await guest?.channel
+        await attendance.guest?.channel
           .ask(F.FREEZE, Buffer.from([0]), 10_000)
           .catch((e) => deps.log(`${record.desired.name}: thaw: ${toHyperlaneError(e).message}`));
     }
@@ -359,14 +346,13 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   }
 
   function withMemory(snapshot: string, work: () => Promise<number>): Promise<number> {
-    const runs = vm && guest?.channel.connected && (record.phase === "running" || record.phase === "paused");
-    return keepMemory({ ...deps, vmm }, record, snapshot, runs ? { vm: vm!, channel: guest!.channel } : null, work);
+    const runs = vm && attendance.guest?.channel.connected && (record.phase === "running" || record.phase === "paused");
+    return keepMemory({ ...deps, vmm }, record, snapshot, runs ? { vm: vm!, channel: attendance.guest!.channel } : null, work);
   }
 
   /** Lets go of the machine, which keeps running. */
   function detach(): void {
-    health?.stop();
-    guest?.close();
+    attendance.close();
     vm?.detach();
     void sleep.close();
   }
@@ -378,7 +364,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   function observed(): Observed {
     const seen = {
       accelerator: container ? null : deps.accelerator,
-      health: health?.status ?? null,
+      health: attendance.health,
       revision: heard ? record.desired.revision : 0,
     };
     return observedOf(record, addresses(), seen);
@@ -387,14 +373,14 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   return {
     id,
     record,
-    ...{ apply, wake, observed, addresses, frozen, detach, awake: sleep.awake, enter: sleep.enter },
+    ...{ apply, wake, observed, addresses, frozen, detach, awake: sleep.awake, enter: sleep.enter, moveStream: ways.stream },
     /** What its runtime counts of it, and what the node does. */
     usage: () => vm?.usage() ?? Promise.resolve(null),
     counted: () => ({ cpuMs: record.process ? cpuMs(record.process) : 0, ...deps.network.traffic(id) }),
     /** Its writable layer as an image layer. */
     commit: (work: string) => commitDisk(disks, work),
     get channel() {
-      return guest?.channel;
+      return attendance.guest?.channel;
     },
   };
 }

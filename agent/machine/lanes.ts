@@ -122,6 +122,7 @@ function gone(d: Desired): Observed {
     steps: [],
     origin: null,
     sleep: { n: 0, refused: null },
+    move: null,
     pid: null,
     address6: null,
     address4: null,

@@ -10,10 +10,10 @@ export function observedOf(
   { address4, address6 }: Addresses,
   { accelerator, health, revision }: Pick<Observed, "accelerator" | "health" | "revision">,
 ): Observed {
-  const { phase, epoch, exit, exitCode, reason, steps, origin, snapshots, restoredEpoch, sleep } = record;
+  const { phase, epoch, exit, exitCode, reason, steps, origin, snapshots, restoredEpoch, sleep, move } = record;
   const has = phase !== "absent";
   return {
-    ...{ phase, revision, epoch, exit, exitCode, reason, steps, origin, snapshots, restoredEpoch, sleep },
+    ...{ phase, revision, epoch, exit, exitCode, reason, steps, origin, snapshots, restoredEpoch, sleep, move },
     health: phase === "running" || phase === "paused" ? health : null,
     pid: record.process?.pid ?? null,
     address6: has ? address6 : null,

@@ -25,6 +25,10 @@ export const Record = z.object({
   snapshots: Observed.shape.snapshots,
   restoredEpoch: z.int(),
   sleep: Observed.shape.sleep,
+  /** Its way to another node, or from one. */
+  move: Observed.shape.move.unwrap(),
+  /** It has come from another node, and knows itself under the addresses of that. */
+  readdress: z.boolean(),
   /** While it sleeps: when it is to wake by itself, in ms since 1970. */
   wakeAt: z.int().nullable(),
   /** What was done to devices of the host for it, so that it can be undone. */
@@ -63,6 +67,8 @@ export function newRecord(desired: Desired): Record {
     snapshots: {},
     restoredEpoch: 0,
     sleep: { n: 0, refused: null },
+    move: null,
+    readdress: false,
     wakeAt: null,
     places: [],
     devices: [],

@@ -18,7 +18,7 @@ export const runtimeList: Command = {
         r.kind,
         r.nodes.join(", ") || "none",
         ...[r.pause, r.diskSnapshots, r.memorySnapshots, r.diskHotplug, r.cpuHotplug, r.memoryHotplug].map(can),
-        ...[r.liveMigration, r.gpu, r.nested].map(can),
+        ...[r.moving, r.gpu, r.nested].map(can),
       ]),
     );
     for (const { name, lacking } of items) for (const { node, reason } of lacking) out.note(`${node} has ${name}, but ${reason}`);

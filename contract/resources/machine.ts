@@ -111,6 +111,16 @@ export type MachineSpec = z.infer<typeof MachineSpec>;
 export const Sleep = z.object({ n: z.int(), wish: z.enum(["standby", "awake"]), force: z.boolean(), wakeAt: z.int().nullable() });
 export type Sleep = z.infer<typeof Sleep>;
 
+/**
+ * How far a machine's way to another node is, as one of the two ends sees it. done: at the source, that it stands still and all of it
+ * is over there; at the target, that all of it has come. Which of them is the machine then, the control plane says.
+ */
+export const MoveSeen = z.object({ n: z.int(), stage: z.enum(["moving", "done", "failed"]), reason: z.string().nullable() });
+export type MoveSeen = z.infer<typeof MoveSeen>;
+
+/** Its way to another node. n: the log position of what was asked. epoch: of the start that is to go on there. seen: what that node says. */
+export const Migration = z.object({ n: z.int(), to: z.string(), slot: z.int(), epoch: z.int(), seen: MoveSeen.nullable() });
+
 export const Power = z.enum(["running", "paused", "stopped"]);
 export type Power = z.infer<typeof Power>;
 
@@ -168,6 +178,8 @@ export const Observed = z.object({
   snapshots: SnapshotsSeen,
   /** Volumes that it has, by id. reason: why one that it should have is not there, or one that it should not is. */
   volumes: z.record(z.string(), z.object({ attached: z.boolean(), reason: z.string().nullable() })),
+  /** Its way to another node, or from one; null: none. */
+  move: MoveSeen.nullable().default(null),
   /** The snapshot restore last done, by the epoch that asked for it; 0: none. */
   restoredEpoch: z.int(),
 });
@@ -189,6 +201,10 @@ export const Machine = z.object({
   /** Why it is in this state, for a person; null when there is nothing to say. */
   reason: z.string().nullable(),
   node: z.string().nullable(),
+  /** It is on its way to another node. */
+  migration: Migration.omit({ slot: true }).nullable(),
+  /** How the last way to another node ended. reason: why it stayed; null: it went. */
+  moved: z.object({ n: z.int(), to: z.string(), reason: z.string().nullable() }).nullable(),
   /** Counts starts: each start, restart, restore and retry is a new epoch. */
   epoch: z.int(),
   /** The log position of the last change of what is desired. */
@@ -229,6 +245,9 @@ export const MachineUpdate = z.strictObject({
   hold: z.boolean().optional(),
   restart: z.boolean().default(false),
 });
+
+/** to: a node, by name or id; null: whichever has most room. */
+export const MigrateRequest = z.strictObject({ to: z.string().nullable().default(null) });
 
 /**
  * What the machine itself sees of its RAM, load (load1: the average of a minute) and disk; and what its node counts: CPU time

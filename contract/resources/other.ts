@@ -15,6 +15,8 @@ export const NodeStatus = z.object({
   diskFreeMib: z.int(),
   accelerator: z.enum(["kvm", "tcg"]),
   acceleratorReason: z.string(),
+  /** Names its QEMU and its CPUs: what runs at one node goes on at another that says the same. */
+  compatibility: z.string().default(""),
   storage: z.enum(["zfs", "reflink", "sparse"]),
   runtimes: z.array(z.string()),
   /** Runtimes whose program is there, and why it is of no use. */
@@ -28,6 +30,12 @@ export const NodeStatus = z.object({
   devices: z.array(Device).default([]),
 });
 export type NodeStatus = z.infer<typeof NodeStatus>;
+
+/** address: HOST:PORT at which the control plane and other nodes reach its agent. */
+export const NodeCreate = z.strictObject({
+  name: Name,
+  address: z.string().regex(/^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}$/, "must be HOST:PORT, like 10.0.0.2:7421"),
+});
 
 export const Node = z.object({
   id: z.string(),
@@ -56,6 +64,7 @@ export const RuntimeOffer = z.object({
   diskSnapshots: z.boolean(),
   memorySnapshots: z.boolean(),
   liveMigration: z.boolean(),
+  moving: z.boolean(),
   gpu: z.boolean(),
   nested: z.boolean().nullable(),
   ownInit: z.boolean(),

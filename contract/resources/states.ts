@@ -26,6 +26,7 @@ export const VERBS = {
   stop: ["requested", "provisioning", "running", "paused", "standby", "stopped", "failed"],
   restart: ["running", "paused", "standby", "stopped", "failed"],
   standby: ["running", "standby"],
+  migrate: ["running"],
   pause: ["running", "paused", "standby"],
   resume: ["running", "paused", "standby"],
   scale: ["requested", "provisioning", "running", "paused", "standby", "stopped", "failed"],

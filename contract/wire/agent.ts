@@ -62,6 +62,10 @@ export function rootfsFor(chainId: string, runtime: string | null): string {
   return capabilitiesOf(runtime).kind === "container" ? `${FOR_CONTAINERS}${chainId}` : chainId;
 }
 
+/** A machine's way to another node. peer: the other end; address: where its agent listens, for the source to dial. */
+export const Move = z.object({ n: z.int(), role: z.enum(["source", "target"]), peer: z.object({ node: z.string(), address: z.string() }) });
+export type Move = z.infer<typeof Move>;
+
 export const Desired = z.object({
   id: z.string().regex(/^m-[a-z0-9]{12}$/),
   name: z.string(),
@@ -78,6 +82,7 @@ export const Desired = z.object({
   restore: Restore.nullable(),
   source: Source.nullable(),
   sleep: Sleep,
+  move: Move.nullable(),
   /** Its mounts, with the ids of volumes. */
   mounts: z.array(z.object({ volume: VolumeId.nullable(), folder: z.string().nullable(), path: z.string(), readonly: z.boolean() })),
   /** The networks it is in, by number. */
@@ -156,6 +161,14 @@ export const OpenRequest = z.discriminatedUnion("kind", [
 ]);
 export type OpenRequest = z.infer<typeof OpenRequest>;
 
+/** control: JSON messages of how far it is (agent/move/words.ts). The others carry what their names say, to its end. */
+export const MoveStream = z.object({
+  machine: z.string(),
+  n: z.int(),
+  carries: z.enum(["control", "disk", "memory", "console", "workload"]),
+});
+export type MoveStream = z.infer<typeof MoveStream>;
+
 export const SERVICE = "hyperlane.agent.v1.Agent";
 export const METHODS = {
   Hello: { request: HelloRequest, reply: HelloReply, kind: "unary" },
@@ -172,6 +185,8 @@ export const METHODS = {
   /** What a machine's disk holds beside its image, as a layer: a tar archive. */
   Commit: { request: z.object({ machine: z.string() }), reply: null, kind: "serverStream" },
   Open: { request: null, reply: null, kind: "bidi" },
+  /** Between nodes: one of the streams by which a machine moves. The first message is a MoveStream; what follows is raw. */
+  Move: { request: null, reply: null, kind: "bidi" },
 } as const;
 export type MethodName = keyof typeof METHODS;
 

@@ -26,6 +26,8 @@ type GuestNetwork = {
   address4: string;
   prefix4: number;
   gateway4: string;
+  /** It knows itself under others, which it is to forget. */
+  anew?: boolean;
 };
 
 export function encodeConfig(c: GuestConfig): Buffer {
@@ -36,6 +38,7 @@ export function encodeConfig(c: GuestConfig): Buffer {
     record(8, c.entropy),
     rootRecord(c.root),
     record(1, Buffer.from(c.hostname)),
+    ...(c.network?.anew ? [record(14, Buffer.alloc(0))] : []),
     ...(c.network ? networkRecords(c.network) : []),
     ...(c.resolvConf === null ? [] : [record(6, Buffer.from(c.resolvConf))]),
     record(7, clock),

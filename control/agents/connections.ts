@@ -48,6 +48,10 @@ export function createConnections(deps: Deps) {
     add(node: Node): void {
       if (!links.has(node.id)) links.set(node.id, createLink(node, deps));
     },
+    remove(id: string): void {
+      links.get(id)?.close();
+      links.delete(id);
+    },
     async apply(node: string, request: ApplyRequest): Promise<void> {
       await link(node).call("Apply", request);
     },

@@ -18,7 +18,11 @@ export function ingest(state: State, nodeId: string, observation: Observation): 
   for (const { id, observed } of observation.machines) {
     seen.add(id);
     const machine = state.machine.get(id);
-    if (!machine || machine.node !== nodeId) {
+    if (machine?.migration?.to === nodeId) {
+      const { n, seen } = machine.migration;
+      if (observed.move?.n === n && JSON.stringify(observed.move) !== JSON.stringify(seen))
+        events.push({ type: "v1.MachineArriving", subject: id, actor, data: { seen: observed.move } });
+    } else if (!machine || machine.node !== nodeId) {
       if (observed.phase !== "absent") orphans.push(id);
     } else if (isNews(machine.observed, observed)) events.push({ type: "v1.MachineObserved", subject: id, actor, data: { observed } });
   }
@@ -26,6 +30,12 @@ export function ingest(state: State, nodeId: string, observation: Observation): 
     for (const machine of state.machine.values())
       if (machine.node === nodeId && machine.observed && !seen.has(machine.id) && !isKnownGone(machine, machine.observed))
         events.push({ type: "v1.MachineObserved", subject: machine.id, actor, data: { observed: gone(machine.observed) } });
+  if (observation.full)
+    for (const { id, migration } of state.machine.values())
+      if (migration?.to === nodeId && migration.seen && migration.seen.stage !== "failed" && !seen.has(id)) {
+        const gone = { n: migration.n, stage: "failed" as const, reason: "the node that it came to no longer has it" };
+        events.push({ type: "v1.MachineArriving", subject: id, actor, data: { seen: gone } });
+      }
   events.push(...volumes(state, nodeId, actor, observation));
   return { events, orphans };
 }

@@ -43,6 +43,7 @@ beforeEach(async () => {
     ssh,
     links: createLinks(Date.now),
     certificates: [],
+    enrol: async (node, { address }) => `hlj_${node} ${address}`,
     jwtSecret: "a secret of sixteen",
     maxDiskMib: 102_400,
     version: "0",

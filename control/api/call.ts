@@ -13,6 +13,7 @@ import { imageHandlers } from "./images.ts";
 import { machineHandlers } from "./machines.ts";
 import { templateHandlers } from "./templates.ts";
 import { networkHandlers } from "./networks.ts";
+import { moveHandlers } from "./moves.ts";
 import { nodeHandlers } from "./nodes.ts";
 import { resourceHandlers } from "./resources.ts";
 import { sessionHandlers } from "./sessions.ts";
@@ -29,6 +30,7 @@ export const HANDLERS: Handlers = {
   ...templateHandlers,
   ...snapshotHandlers,
   ...nodeHandlers,
+  ...moveHandlers,
   ...sessionHandlers,
   ...resourceHandlers,
 };

@@ -9,6 +9,7 @@ const CANNOT = {
   memorySnapshots: "keep its memory",
   ownInit: "run an image's own init",
   folders: "mount a folder of its node",
+  moving: "move to another node while it runs",
   gpu: "be given a device of its node",
 } as const satisfies Partial<Record<keyof Capabilities, string>>;
 type Asked = { name: string; spec: MachineSpec };

@@ -21,6 +21,8 @@ export type Deps = {
   images: Mover;
   links: Links;
   certificates: readonly Certificate[];
+  /** What a host that is to be this node is told. */
+  enrol(node: string, body: Body<"addNode">): Promise<string>;
   jwtSecret: string | null;
   maxDiskMib: number | null;
   version: string;
@@ -83,7 +85,14 @@ export function machineOf(state: State, params: Record<string, string>): StoredM
   );
 }
 
+/** Of what may be done with a machine, what would be lost on the way to another node, or get in its way. */
+const AT_REST: readonly Verb[] = ["standby", "pause", "scale", "mount", "network", "snapshot", "restore", "image", "rename", "migrate"];
+
 export function demand(machine: StoredMachine, verb: Verb): void {
+  if (machine.migration && AT_REST.includes(verb))
+    throw new HyperlaneError("STATE", `Cannot ${verb} the machine "${machine.name}": it is on its way to another node.`, {
+      hint: `Wait for it, or leave it where it is: vps migrate ${machine.name} --cancel`,
+    });
   if (machine.destroying && verb !== "destroy" && verb !== "logs")
     throw new HyperlaneError("STATE", `The machine "${machine.name}" is being destroyed.`);
   if (can(verb, machine.state)) return;
@@ -100,6 +109,8 @@ export function demand(machine: StoredMachine, verb: Verb): void {
 }
 
 /** What is sent to clients: our own bookkeeping stays here. */
-export function view({ slot: _, ...machine }: StoredMachine): Output<"getMachine"> {
-  return machine;
+export function view({ slot: _, migration, ...machine }: StoredMachine): Output<"getMachine"> {
+  if (!migration) return { ...machine, migration };
+  const { slot: _s, ...rest } = migration;
+  return { ...machine, migration: rest };
 }

@@ -257,7 +257,7 @@ function checkWorkload(name: string, spec: MachineSpec, { run }: MachineImage, c
 }
 
 /** Two ports clash where one of them is on every address, or both on the same. */
-function checkPort(state: Deps["store"]["state"], want: Exposure, machine: StoredMachine | null): void {
+export function checkPort(state: Deps["store"]["state"], want: Exposure, machine: StoredMachine | null): void {
   for (const other of state.machine.values())
     for (const e of other.exposures) {
       const same = other.id === machine?.id && e.port === want.port;

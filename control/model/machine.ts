@@ -1,6 +1,6 @@
 /** Events of machines, and what they make of one. Only an observation makes a machine run. */
 import { canBecome, type MachineState } from "#contract/resources/states.ts";
-import type { Exposure, MachineSpec, Observed, Power, Sleep } from "#contract/resources/machine.ts";
+import type { Exposure, MachineSpec, MoveSeen, Observed, Power, Sleep } from "#contract/resources/machine.ts";
 import type { MachineImage } from "#contract/resources/image.ts";
 import type { Membership } from "#contract/resources/network.ts";
 import type { Mount } from "#contract/resources/volume.ts";
@@ -31,6 +31,13 @@ export type MachineEvents = {
   /** Why no node takes it; null once that no longer holds. */
   "v1.MachineUnplaceable": { reason: string };
   "v1.MachineObserved": { observed: Observed };
+  /** A node that is to take it has a place for it from now on. */
+  "v1.MachineMigrationRequested": { to: string; slot: number };
+  /** What that node says of it. */
+  "v1.MachineArriving": { seen: MoveSeen };
+  /** From here on it is that node's, and only its. */
+  "v1.MachineMigrated": { from: string };
+  "v1.MachineMigrationEnded": { reason: string };
   "v1.MachineRetryScheduled": { attempt: number; at: number; reason: string };
   "v1.MachineRetried": { epoch: number };
   "v1.MachineFailed": { reason: string };
@@ -60,6 +67,8 @@ export const machineReducers: Reducers<MachineEvents> = {
       needsRestart: false,
       restore: null,
       sleep: AWAKE,
+      migration: null,
+      moved: null,
       observed: null,
       createdAt: e.at,
       updatedAt: e.at,
@@ -108,6 +117,19 @@ export const machineReducers: Reducers<MachineEvents> = {
   "v1.MachinePlaced": (s, e) => change(s, e, () => ({ ...e.data, revision: e.seq, reason: null })),
   "v1.MachineUnplaceable": (s, e) => change(s, e, () => ({ reason: e.data.reason })),
   "v1.MachineObserved": (s, e) => change(s, e, (m) => observe(m, e.data.observed, e.at)),
+  "v1.MachineMigrationRequested": (s, e) =>
+    change(s, e, (m) => ({ migration: { ...e.data, n: e.seq, epoch: m.epoch, seen: null }, revision: e.seq })),
+  "v1.MachineArriving": (s, e) => change(s, e, (m) => ({ migration: m.migration && { ...m.migration, seen: e.data.seen } })),
+  "v1.MachineMigrated": (s, e) =>
+    change(s, e, (m) => {
+      invariant(m.migration, `machine ${m.name} has gone nowhere`);
+      const { n, to, slot } = m.migration;
+      // What was seen of it last holds until its new node says more.
+      const observed = m.observed && { ...m.observed, revision: 0, move: null };
+      return { node: to, slot, migration: null, moved: { n, to, reason: null }, observed, revision: e.seq };
+    }),
+  "v1.MachineMigrationEnded": (s, e) =>
+    change(s, e, (m) => ({ migration: null, moved: m.migration && { n: m.migration.n, to: m.migration.to, ...e.data }, revision: e.seq })),
   "v1.MachineRetryScheduled": (s, e) => change(s, e, () => ({ attempt: e.data.attempt, retryAt: e.data.at, reason: e.data.reason })),
   "v1.MachineRetried": (s, e) => change(s, e, () => ({ epoch: e.data.epoch, revision: e.seq, retryAt: null })),
   "v1.MachineFailed": (s, e) => change(s, e, () => ({ reason: e.data.reason, retryAt: null, failed: true })),

@@ -5,6 +5,8 @@ import type { Reducers } from "./state.ts";
 
 export type NodeEvents = {
   "v1.NodeEnrolled": { name: string; address: string };
+  /** With all that it had: it had nothing. */
+  "v1.NodeRemoved": Record<string, never>;
   "v1.NodeConnected": { status: NodeStatus };
   "v1.NodeObserved": { status: NodeStatus };
   "v1.NodeLost": { reason: string };
@@ -32,6 +34,10 @@ export const nodeReducers: Reducers<NodeEvents> = {
       status: state.node.get(e.subject)?.status ?? null,
       since: e.at,
     });
+    return [["node", e.subject]];
+  },
+  "v1.NodeRemoved": (state, e) => {
+    state.node.delete(e.subject);
     return [["node", e.subject]];
   },
   "v1.NodeConnected": (state, e) => patch(state, e, { connected: true, status: e.data.status, since: e.at }),

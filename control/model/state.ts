@@ -2,9 +2,10 @@
  * State is a fold over events: `reduce` is the only thing that changes it. Every reducer replaces the
  * objects it touches and names them, so the store knows which projection rows to write.
  */
+import type { z } from "zod";
 import type { Image } from "#contract/resources/image.ts";
 import type { Event, Node, Session, Snapshot, Token } from "#contract/resources/other.ts";
-import type { Machine } from "#contract/resources/machine.ts";
+import type { Machine, Migration } from "#contract/resources/machine.ts";
 import type { Network } from "#contract/resources/network.ts";
 import type { Volume } from "#contract/resources/volume.ts";
 import { invariant } from "#contract/errors.ts";
@@ -17,7 +18,7 @@ import { nodeReducers, tokenReducers, type NodeEvents, type TokenEvents } from "
 import { snapshotReducers, type SnapshotEvents } from "./snapshot.ts";
 import { volumeReducers, type VolumeEvents } from "./volume.ts";
 
-export type StoredMachine = Machine & { slot: number };
+export type StoredMachine = Omit<Machine, "migration"> & { slot: number; migration: z.infer<typeof Migration> | null };
 /** made: its disk has been there. */
 export type StoredVolume = Omit<Volume, "usedBy"> & { made: boolean };
 export type StoredNetwork = Omit<Network, "machines">;

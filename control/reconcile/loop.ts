@@ -9,7 +9,7 @@ import { toHyperlaneError } from "#contract/errors.ts";
 import type { Store } from "#control/store/store.ts";
 import type { StoredMachine, StoredVolume } from "#control/model/state.ts";
 import { plan } from "./plan.ts";
-import { RESEND_MS, type Action } from "./plan-facts.ts";
+import { arrivalKey, isArrival, RESEND_MS, type Action } from "./plan-facts.ts";
 
 export type Agents = {
   apply(node: string, request: ApplyRequest): Promise<void>;
@@ -23,7 +23,8 @@ type Deps = {
   store: Store;
   agents: Agents;
   clock: Clock;
-  desired(machine: StoredMachine): Desired;
+  /** For this node, which may be one that it only comes to. */
+  desired(machine: StoredMachine, node: string): Desired;
   desiredVolume(volume: StoredVolume): DesiredVolume;
   log(line: string): void;
 };
@@ -94,8 +95,10 @@ export function createLoop({ store, agents, clock, desired, desiredVolume, log }
         batch.volumes.push(desiredVolume(store.state.volume.get(action.volume)!));
         sent.set(action.volume, { revision: action.revision, at: clock.now() });
       } else {
-        batch.machines.push(desired(store.state.machine.get(action.machine)!));
-        sent.set(action.machine, { revision: action.revision, at: clock.now() });
+        const machine = store.state.machine.get(action.machine)!;
+        batch.machines.push(desired(machine, action.node));
+        const key = action.node === machine.node ? machine.id : arrivalKey(machine.id);
+        sent.set(key, { revision: action.revision, at: clock.now() });
       }
     }
     // Nothing is told to act before it is durable why.
@@ -105,7 +108,7 @@ export function createLoop({ store, agents, clock, desired, desiredVolume, log }
         .then(() => agents.apply(node, batch))
         .catch((e) => {
           log(`apply to ${node}: ${toHyperlaneError(e).message}`);
-          for (const { id } of [...batch.machines, ...batch.volumes]) sent.delete(id);
+          for (const { id } of [...batch.machines, ...batch.volumes]) (sent.delete(id), sent.delete(arrivalKey(id)));
         });
   }
 
@@ -115,7 +118,8 @@ export function createLoop({ store, agents, clock, desired, desiredVolume, log }
     for (const m of store.state.machine.values()) if (m.retryAt !== null) wake = Math.min(wake, Math.max(SETTLE_MS, m.retryAt - now));
     for (const [id, s] of sent) {
       const m = store.state.machine.get(id) ?? store.state.volume.get(id);
-      if (!m || (m.observed && m.observed.revision >= s.revision)) sent.delete(id);
+      if (isArrival(id) && now - s.at < RESEND_MS) wake = Math.min(wake, Math.max(SETTLE_MS, s.at + RESEND_MS - now));
+      else if (!m || (m.observed && m.observed.revision >= s.revision)) sent.delete(id);
       else wake = Math.min(wake, Math.max(SETTLE_MS, s.at + RESEND_MS - now));
     }
     return wake;
@@ -148,6 +152,7 @@ function absent(id: string, revision: number): Desired {
     restore: null,
     source: null,
     sleep: { n: 0, wish: "awake", force: false, wakeAt: null },
+    move: null,
     mounts: [],
     networks: [],
     identity: null,

@@ -27,6 +27,14 @@ export function fact<T extends NewEvent["type"]>(type: T, subject: string, data:
   return { type, subject, actor: "reconcile", data } as NewEvent;
 }
 
+/** Under which what was sent to the node that a machine comes to is remembered. */
+export function arrivalKey(id: string): string {
+  return `${id}>`;
+}
+export function isArrival(key: string): boolean {
+  return key.endsWith(">");
+}
+
 /** A machine or a volume, by what its node has last said of it. */
 type Owner = { id: string; node: string | null; revision: number; observed: Pick<Observed, "revision" | "snapshots"> | null };
 

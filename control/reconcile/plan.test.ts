@@ -14,6 +14,7 @@ const status = {
   diskMib: 100_000,
   diskFreeMib: 90_000,
   accelerator: "tcg" as const,
+  compatibility: "",
   acceleratorReason: "",
   storage: "sparse" as const,
   runtimes: ["qemu"],
@@ -40,6 +41,7 @@ const seen: Observed = {
   accelerator: "tcg",
   snapshots: {},
   volumes: {},
+  move: null,
   restoredEpoch: 0,
 };
 
@@ -220,4 +222,69 @@ test("a machine that removes itself is there a little longer than its workload",
   w.wait(10_001);
   w.settle();
   expect(w.machine().destroying).toBe(true);
+});
+
+/** One that is on its way from "one" to "two". */
+function onItsWay() {
+  const w = world();
+  w.up();
+  w.settle();
+  w.observe({});
+  w.append({ type: "v1.NodeEnrolled", subject: "n-2", actor: "t", data: { name: "two", address: "y" } });
+  w.append({ type: "v1.NodeConnected", subject: "n-2", actor: "t", data: { status } });
+  w.append({ type: "v1.MachineMigrationRequested", subject: "m-1", actor: "t", data: { to: "n-2", slot: 3 } });
+  const { n } = w.machine().migration!;
+  const move = (stage: "moving" | "done" | "failed", reason: string | null = null) => ({ n, stage, reason });
+  return {
+    ...w,
+    here: (stage: "moving" | "done" | "failed", reason: string | null = null) => w.observe({ move: move(stage, reason) }),
+    there: (stage: "moving" | "done" | "failed", reason: string | null = null) =>
+      w.append({ type: "v1.MachineArriving", subject: "m-1", actor: "node:n-2", data: { seen: move(stage, reason) } }),
+  };
+}
+
+test("a machine is the other node's once both ends are done, and not before", () => {
+  for (const order of [
+    ["here", "there"],
+    ["there", "here"],
+  ] as const) {
+    const w = onItsWay();
+    expect(w.settle().map((a) => a.kind === "apply" && a.node)).toEqual(["n-1", "n-2"]);
+    w.here("moving");
+    w.there("moving");
+    w.settle();
+    w[order[0]]("done");
+    w.settle();
+    expect([w.machine().node, w.machine().migration !== null]).toEqual(["n-1", true]);
+    w[order[1]]("done");
+    w.settle();
+    expect(w.machine()).toMatchObject({ node: "n-2", slot: 3, state: "running", migration: null, moved: { to: "n-2", reason: null } });
+  }
+});
+
+test("whatever goes wrong on the way leaves it where it is", () => {
+  for (const [happens, reason] of [
+    [(w: ReturnType<typeof onItsWay>) => w.here("failed", "no disk"), "no disk"],
+    [(w: ReturnType<typeof onItsWay>) => (w.here("done"), w.there("failed", "no room")), "no room"],
+    [(w: ReturnType<typeof onItsWay>) => w.observe({ phase: "exited", exit: "crashed", reason: "boom", pid: null }), "boom"],
+    [
+      (w: ReturnType<typeof onItsWay>) => {
+        w.append({ type: "v1.NodeLost", subject: "n-2", actor: "t", data: { reason: "cut" } });
+        w.settle();
+        expect(w.machine().migration).not.toBeNull();
+        w.wait(30_001);
+      },
+      "the node two is away",
+    ],
+    [
+      (w: ReturnType<typeof onItsWay>) =>
+        w.append({ type: "v1.MachinePowerRequested", subject: "m-1", actor: "t", data: { power: "stopped", epoch: 1 } }),
+      "something else was asked of it meanwhile",
+    ],
+  ] as const) {
+    const w = onItsWay();
+    happens(w);
+    w.settle();
+    expect(w.machine()).toMatchObject({ node: "n-1", migration: null, moved: { to: "n-2", reason } });
+  }
 });

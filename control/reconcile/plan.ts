@@ -9,6 +9,7 @@ import { place, reserve, usageByNode, type Usage } from "#control/schedule/place
 import { hasEnded } from "#control/model/machine.ts";
 import type { NewEvent, State, StoredMachine } from "#control/model/state.ts";
 import { fact, mustHear, snapshots, type Action, type World } from "./plan-facts.ts";
+import { planMigration } from "./plan-migration.ts";
 import { nodesOfVolumes, planVolumes } from "./plan-volumes.ts";
 
 export const MAX_ATTEMPTS = 5;
@@ -32,10 +33,11 @@ export function plan(world: World): Action[] {
     }
     if (world.state.snapshotsOf.has(m.id)) actions.push(...snapshots(m, world.state));
     if (m.node !== null && mustHear(m, m.node, world)) actions.push({ kind: "apply", node: m.node, machine: m.id, revision: m.revision });
+    if (m.migration) actions.push(...planMigration(m, world));
   }
   actions.push(...planVolumes(world));
   for (const orphan of world.orphans)
-    if (world.state.machine.get(orphan.machine)?.node !== orphan.node) actions.push({ kind: "remove", ...orphan });
+    if (!isOf(world.state.machine.get(orphan.machine), orphan.node)) actions.push({ kind: "remove", ...orphan });
   actions.push(...images(world.state));
   return actions;
 }
@@ -100,6 +102,10 @@ function giveUpOrRetry(m: StoredMachine, now: number, seen: Observed): NewEvent 
   return fact("v1.MachineFailed", m.id, { reason: `${seen.reason ?? "it ended"}${times}` });
 }
 
+function isOf(m: StoredMachine | undefined, node: string): boolean {
+  return m !== undefined && (m.node === node || m.migration?.to === node);
+}
+
 /** What a node needs is sent to it, what nobody needs any more is removed there. */
 function images(state: State): Action[] {
   const actions: Action[] = [];
@@ -108,9 +114,11 @@ function images(state: State): Action[] {
   for (const m of state.machine.values()) {
     const rootfs = rootfsFor(m.image.rootfs, m.spec.runtime);
     used.add(rootfs);
-    if (m.node === null || m.destroying) continue;
-    if (!needed.has(m.node)) needed.set(m.node, new Map());
-    needed.get(m.node)!.set(rootfs, m.image.digest);
+    for (const node of m.destroying ? [] : [m.node, m.migration?.to]) {
+      if (node == null) continue;
+      if (!needed.has(node)) needed.set(node, new Map());
+      needed.get(node)!.set(rootfs, m.image.digest);
+    }
   }
   for (const node of state.node.values()) {
     if (!node.connected || !node.status) continue;

@@ -12,11 +12,14 @@ import { DEFAULT_RUNTIME } from "#runtimes/capabilities.ts";
 
 export type Usage = { cpu: number; memoryMib: number; diskMib: number; slots: Set<number>; devices: Set<string> };
 export type Placement = { node: string; slot: number } | { reason: string };
-type Placed = { node: string | null; spec: MachineSpec; slot: number };
+type Placed = { node: string | null; spec: MachineSpec; slot: number; migration?: { to: string; slot: number } | null };
 
 export function usageByNode(machines: Iterable<Placed>, volumes: Iterable<{ node: string | null; sizeMib: number }>): Map<string, Usage> {
   const usage = new Map<string, Usage>();
-  for (const m of machines) if (m.node !== null) reserve(usage, m.node, m.spec, m.slot);
+  for (const m of machines) {
+    if (m.node !== null) reserve(usage, m.node, m.spec, m.slot);
+    if (m.migration) reserve(usage, m.migration.to, m.spec, m.migration.slot);
+  }
   for (const { node, sizeMib } of volumes) if (node !== null) of(usage, node).diskMib += sizeMib;
   return usage;
 }
@@ -36,7 +39,8 @@ export function reserve(usage: Map<string, Usage>, node: string, spec: MachineSp
   for (const device of spec.devices) u.devices.add(device);
 }
 
-export function place(spec: MachineSpec, nodes: Iterable<Node>, usage: Map<string, Usage>): Placement {
+/** slot: the one to have, if it is free. */
+export function place(spec: MachineSpec, nodes: Iterable<Node>, usage: Map<string, Usage>, slot?: number): Placement {
   const refusals: string[] = [];
   let best: { node: Node; free: number } | undefined;
   for (const node of nodes) {
@@ -49,7 +53,8 @@ export function place(spec: MachineSpec, nodes: Iterable<Node>, usage: Map<strin
     if (!best || free > best.free || (free === best.free && node.id < best.node.id)) best = { node, free };
   }
   if (!best) return { reason: refusals.length ? `No node takes it. ${refusals.sort().join("; ")}` : "No node is enrolled." };
-  return { node: best.node.id, slot: firstFree(usage.get(best.node.id)?.slots) };
+  const slots = usage.get(best.node.id)?.slots;
+  return { node: best.node.id, slot: slot === undefined || slots?.has(slot) ? firstFree(slots) : slot };
 }
 
 /** CPUs are shared by turns, so they are promised several times over; RAM and disk are not. */

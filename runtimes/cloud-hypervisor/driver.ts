@@ -149,6 +149,7 @@ function createVm(process: ProcessId, machine: Machine, host: HostDoors, runDir:
         rmSync(dir, { recursive: true, force: true });
       }
     },
+    mover: null,
     usage: async () => null,
     quit: async () => void (await api.shutdownVmm().catch(() => {})),
     onChange: (listener) => void listeners.add(listener),

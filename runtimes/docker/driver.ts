@@ -211,6 +211,7 @@ function createVm(engine: Engine, host: DockerHost, id: string, process: Process
     removeVolume: cannot("lose a volume"),
     growVolume: cannot("see that a volume has grown"),
     save: cannot("be saved with its memory"),
+    mover: null,
     async usage() {
       const s = await engine.call<Stats>("GET", `${at}/stats${query({ stream: false, "one-shot": true })}`);
       const { used, limit } = memoryOf(s);

@@ -131,6 +131,7 @@ function createVm(process: ProcessId, machine: Machine, host: HostDoors, runDir:
         for (const file of [devices, memory]) rmSync(file, { force: true });
       }
     },
+    mover: null,
     usage: async () => null,
     // It has no other way to be ended from outside.
     quit: () => host.kill(process),

@@ -20,11 +20,14 @@ export function guestSocket(runDir: string): string {
   return `${runDir}/guest.sock`;
 }
 
+/** It waits to become a machine that runs elsewhere. boots: that one had booted, and did not go on from a template or the like. */
+type Arrives = { boots: boolean };
+
 /** kvmGid: the group that may use /dev/kvm. */
-export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
+export function qemuArgv(spec: VmSpec, kvmGid: number | null, arrives?: Arrives): string[] {
   const drop = asNobody(spec.uid, kvmGid, spec.devices.length > 0);
   const kvm = spec.accelerator === "kvm";
-  const memory = memoryOptions(spec);
+  const memory = memoryOptions(spec, arrives);
   const options: [string, string][] = [
     ["-name", `guest=${spec.id},process=hl-${spec.name.slice(0, 12)},debug-threads=on`],
     [
@@ -68,7 +71,7 @@ export function qemuArgv(spec: VmSpec, kvmGid: number | null): string[] {
   ];
   // A workload's machine ends with it, so a reset is its end as well: the kernel's, in a panic.
   const reset = spec.init === null ? ["-no-reboot"] : [];
-  const waits = spec.from?.own || spec.from?.paused ? ["-S"] : [];
+  const waits = spec.from?.own || spec.from?.paused || arrives ? ["-S", ...(arrives ? ["-incoming", "defer"] : [])] : [];
   return [...drop, QEMU, "-nodefaults", "-no-user-config", "-no-shutdown", ...reset, ...waits, ...options.flat()];
 }
 
@@ -92,7 +95,13 @@ export function devicesUri(): string {
  * Whoever goes on from another maps what others map as well; with pages of its own to come,
  * it waits to be told of its devices, some of which look into the RAM.
  */
-function memoryOptions({ folders: list, memoryMib, from }: VmSpec): [string, string][] {
+function memoryOptions({ folders: list, memoryMib, from }: VmSpec, arrives?: Arrives): [string, string][] {
+  // Called as it is where it comes from.
+  if (arrives && !arrives.boots)
+    return [
+      ["-object", `memory-backend-ram,id=ram,size=${memoryMib}M`],
+      ["-global", "migration.send-configuration=off"],
+    ];
   if (from)
     return [
       ["-object", `memory-backend-file,id=ram,size=${memoryMib}M,mem-path=/proc/self/fd/${MEMORY_FD},share=off`],

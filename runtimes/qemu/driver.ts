@@ -16,6 +16,7 @@ import {
   volumeNode,
   WORKLOAD,
 } from "./command.ts";
+import { awaitMigration, moverOf, untilArrived } from "./migrate.ts";
 import { connectQmp, type Qmp } from "./qmp.ts";
 
 export type QemuDoors = HostDoors & {
@@ -48,6 +49,21 @@ export function createQemu(host: QemuDoors): Driver {
       undo.move();
       return createVm(process, qmp, host, spec.runDir);
     },
+    async receive(spec, boots, signal) {
+      makeRunDir(spec);
+      const at = { disk: `${spec.runDir}/move-disk.sock`, memory: `${spec.runDir}/move-memory.sock` };
+      const argv = qemuArgv(spec, spec.accelerator === "kvm" ? kvmGroup() : null, { boots });
+      const how = { output: `${spec.runDir}/vmm.log`, socket: qmpSocket(spec.runDir), env: { LD_PRELOAD: host.discards } };
+      const process = await launch(spec, argv, how, host, signal);
+      try {
+        const qmp = await connectQmp(qmpSocket(spec.runDir));
+        await awaitMigration(qmp, DISK_NODE, at);
+        return { vm: createVm(process, qmp, host, spec.runDir), ...at, arrived: (until) => untilArrived(qmp, until) };
+      } catch (thrown) {
+        await host.kill(process);
+        throw thrown;
+      }
+    },
     async attach(process, runDir) {
       if (!host.isAlive(process)) return undefined;
       const qmp = await connectQmp(qmpSocket(runDir)).catch(() => undefined);
@@ -76,7 +92,7 @@ async function statusOf(qmp: Qmp): Promise<string> {
   return ((await qmp.execute("query-status")) as { status: string }).status;
 }
 
-const STANDING = ["paused", "suspended", "save-vm", "prelaunch", "inmigrate"];
+const STANDING = ["paused", "suspended", "save-vm", "prelaunch", "inmigrate", "finish-migrate", "postmigrate"];
 
 /**
  * virtio-mmio devices cannot be plugged in, so a machine is born with disks of no size: what such a disk's node reads
@@ -175,6 +191,7 @@ function createVm(process: ProcessId, qmp: Qmp, host: QemuDoors, madeIn: string)
       rmSync(devicesFile(runDir));
       await host.saveMemory(process, memoryMib * 2 ** 20, to.pages, to.whole);
     },
+    mover: moverOf(qmp, DISK_NODE),
     usage: async () => null,
     quit: async () => void (await qmp.execute("quit").catch(() => {})),
     onChange: (listener) => void listeners.add(listener),

@@ -86,6 +86,7 @@ function settle(text: string): string {
     .replace(/\bUp \d+s +/g, "Up 0s  ")
     .replace(/^(TIME +)\d+/gm, "$10")
     .replace(/\b(CREATED|STATUS) +/g, "$1  ")
+    .replace(/hlj_[\w-]+/g, "hlj_WORD")
     .replace(/[0-9a-f]{64}/g, "DIGEST")
     .replace(/\b[0-9a-f]{12}(?=  \d+s$)/gm, "DIGEST")
     .replace(/\b\d+(\.\d)? (B|kB)\b/g, "SIZE")

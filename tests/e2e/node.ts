@@ -17,8 +17,15 @@ export type TestNode = Awaited<ReturnType<typeof startNode>>;
 
 let probed: string | undefined;
 
-/** built: the executable runs, and not the source. */
-export async function startNode(name: string, init: string[] = [], built = false) {
+/**
+ * built: the executable runs, and not the source. wire: before it starts, with the name of its network namespace. join: it becomes a
+ * node of another's control plane, by this word.
+ */
+export async function startNode(
+  name: string,
+  init: string[] = [],
+  { built = false, wire, join: word }: { built?: boolean; wire?: (ns: string) => Promise<unknown>; join?: string } = {},
+) {
   const ns = `hl-${name}-${process.pid}`;
   const home = mkdtempSync(join(tmpdir(), `hl-${name}-`));
   chmodSync(home, 0o711); // the VMMs run as users of their own
@@ -73,7 +80,9 @@ export async function startNode(name: string, init: string[] = [], built = false
     mkdirSync(`${home}/state`, { mode: 0o711 });
     writeFileSync(`${home}/state/accelerator.json`, probed);
   }
-  await ok(host("init", "--guest", `${ROOT}/build/guest`, "--cpus", "8", ...init));
+  await wire?.(ns);
+  await ok(host(...(word === undefined ? ["init"] : ["join", word]), "--guest", `${ROOT}/build/guest`, "--cpus", "8", ...init));
+  for (const deadline = Date.now() + 30_000; !existsSync(`${home}/state/accelerator.json`) && Date.now() < deadline;) await Bun.sleep(50);
   probed ??= readFileSync(`${home}/state/accelerator.json`, "utf8");
   return {
     ns,

@@ -9,7 +9,8 @@ import { webDir } from "#host/place.ts";
 import { importRootfs } from "#oci/archive.ts";
 import { createRegistry } from "#oci/client.ts";
 import { createClient, type Client } from "#sdk/client.ts";
-import { createFakeHost, createFakeImages, createFakeLanes, createFakeVolumes, fakeStatus, type FakeHost } from "./host.ts";
+import { createFakeHost, createFakeLanes, createFakeVolumes, fakeStatus, type FakeHost } from "./host.ts";
+import { createFakeImages } from "./images.ts";
 
 export type FakeControl = {
   url: string;

@@ -14,6 +14,7 @@ type Process = { pid: number; epoch: number; cpu: number; memoryMib: number; pau
 type FakeRecord = Pick<Observed, "phase" | "epoch" | "exit" | "reason" | "steps" | "snapshots" | "exitCode" | "restoredEpoch"> & {
   desired: Desired;
   slept: number;
+  move: Observed["move"];
   pid: number | null;
   stopping: boolean;
 };
@@ -32,6 +33,8 @@ export type FakeHost = {
   images: Set<string>;
   nextPid: number;
 };
+/** Machines that were sent on their way, by id and number: what a target finds at the other end. */
+const ways = new Map<string, boolean>();
 export type FakeLanes = ReturnType<typeof createFakeLanes>;
 
 export function createFakeHost(): FakeHost {
@@ -53,6 +56,7 @@ export function fakeStatus(host: FakeHost, size: { cpu: number; memoryMib: numbe
     ...size,
     diskFreeMib: size.diskMib,
     accelerator: "tcg",
+    compatibility: "pretended",
     acceleratorReason: "machines are only pretended",
     storage: "sparse",
     runtimes: ["qemu", "docker"],
@@ -91,6 +95,7 @@ function fresh(desired: Desired): FakeRecord {
     snapshots: {},
     restoredEpoch: 0,
     slept: 0,
+    move: null,
     pid: null,
     stopping: false,
   };
@@ -109,24 +114,6 @@ export const FAKE_IMAGE = {
 
 /** And as a machine keeps it. */
 export const FAKE_MACHINE_IMAGE = { digest: FAKE_IMAGE.digest, rootfs: FAKE_IMAGE.rootfs, run: FAKE_IMAGE.run };
-
-/** An agent's images on that host. */
-export function createFakeImages(host: FakeHost) {
-  const listeners = new Set<() => void>();
-  return {
-    async receive({ rootfs }: { rootfs: string }, blobs: AsyncIterable<Uint8Array>) {
-      for await (const _ of blobs);
-      host.images.add(rootfs);
-      listeners.forEach((l) => l());
-      return { again: false };
-    },
-    remove: (rootfs: string): void => void host.images.delete(rootfs),
-    onArrival(listener: () => void): () => void {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
-  };
-}
 
 /** An agent's volumes on that host. */
 export function createFakeVolumes(host: FakeHost) {
@@ -200,6 +187,7 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
     // A start that the agent's end interrupted is begun anew.
     if (r.pid === null && r.phase === "preparing") (host.processes.delete(d.id), set(r, { phase: "stopped", epoch: 0 }));
     if (d.power === "absent") return await remove(r);
+    if (await onItsWay(r)) return;
     if (r.pid !== null && (d.power === "stopped" || r.epoch !== d.epoch || r.stopping)) await stop(r);
     if (closed) return;
     if (d.restore && r.restoredEpoch < d.restore.epoch) set(r, { restoredEpoch: d.restore.epoch });
@@ -215,6 +203,49 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
     else if (process && r.phase === "paused" && d.power === "running") ((process.paused = false), set(r, { phase: "running" }));
     for (const s of d.snapshots)
       if (!r.snapshots[s]) set(r, { snapshots: { ...r.snapshots, [s]: { state: "ready", bytes: 12 * 2 ** 20, reason: null } } });
+  }
+
+  /** As a lane does it: the two ends meet in what all hosts of a world share. true: all that can be done is done. */
+  async function onItsWay(r: FakeRecord): Promise<boolean> {
+    const { move, id, epoch, spec } = r.desired;
+    const meeting = (n: number) => `${id} ${n}`;
+    if (move?.role === "target") {
+      if (r.move?.n === move.n)
+        return r.move.stage !== "moving"
+          ? true
+          : (set(r, { move: { ...r.move, stage: "failed", reason: "its agent was restarted" } }), true);
+      set(r, { move: { n: move.n, stage: "moving", reason: null } });
+      for (let i = 0; i < 20 && !ways.get(meeting(move.n)) && !closed; i++) await pause();
+      if (closed || r.desired.move?.n !== move.n) return true;
+      const came = ways.get(meeting(move.n));
+      set(r, { epoch, move: { n: move.n, stage: came ? "done" : "failed", reason: came ? null : "Nobody came" } });
+      return true;
+    }
+    if (r.move && !move && r.pid === null && r.move.stage === "done") {
+      // It is the machine now.
+      const pid = host.nextPid++;
+      host.processes.set(id, { pid, epoch, cpu: spec.cpu, memoryMib: spec.memoryMib, paused: false });
+      set(r, { pid, phase: "running", move: null, steps: [{ name: "ready", ms: 1 }] });
+      return false;
+    }
+    if (move?.role === "source" && r.phase === "running") {
+      if (r.move?.n === move.n && r.move.stage !== "moving") return r.move.stage === "done";
+      const interrupted = r.move?.n === move.n;
+      set(r, { move: { n: move.n, stage: interrupted ? "failed" : "moving", reason: interrupted ? "its agent was restarted" : null } });
+      if (interrupted) return false;
+      await pause();
+      if (closed || r.desired.move?.n !== move.n || host.processes.get(id)?.pid !== r.pid) return false;
+      host.processes.get(id)!.paused = true;
+      ways.set(meeting(move.n), true);
+      set(r, { move: { n: move.n, stage: "done", reason: null } });
+      return true;
+    }
+    if (r.move && !move) {
+      const process = host.processes.get(id);
+      if (process && r.phase === "running") process.paused = false;
+      set(r, { move: null });
+    }
+    return false;
   }
 
   function sleepOrWake(r: FakeRecord): void {
@@ -324,6 +355,7 @@ export function createFakeLanes(host: FakeHost, clock: Clock, stepMs: () => numb
       volumes: Object.fromEntries(r.desired.mounts.flatMap((m) => (m.volume ? [[m.volume, { attached: true, reason: null }]] : []))),
       restoredEpoch: r.restoredEpoch,
       sleep: { n: r.slept, refused: null },
+      move: r.move,
     };
   }
 

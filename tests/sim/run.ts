@@ -70,6 +70,9 @@ async function user(w: World, told: Told, name: string): Promise<void> {
         "destroy",
         "expose",
         "start",
+        "migrate",
+        "migrate",
+        "leave",
       ] as const)
     : "create";
   const ask = async (method: string, path: string, body?: unknown): Promise<Machine | undefined> => {
@@ -97,6 +100,10 @@ async function user(w: World, told: Told, name: string): Promise<void> {
     else if (await ask("DELETE", `${at}/snapshots/${snapshot}`)) there!.snapshots.delete(snapshot);
   } else if (verb === "expose") {
     await ask("POST", `${at}/exposures`, { port: 80, hostPort: 8000 + w.random.below(4) });
+  } else if (verb === "migrate") {
+    await ask("POST", `${at}/migrate`);
+  } else if (verb === "leave") {
+    await ask("DELETE", `${at}/migrate`);
   } else {
     const m = await ask("POST", `${at}/${verb}`);
     if (m) there!.power = verb === "stop" ? "stopped" : verb === "pause" ? "paused" : "running";
@@ -152,9 +159,11 @@ function check(w: World): void {
     if (users.length > 1 && users.some((u) => !u.readonly && !w.store.state.machine.get(w.store.state.names.get(u.machine)!)!.destroying))
       if (users.filter((u) => !w.store.state.machine.get(w.store.state.names.get(u.machine)!)!.destroying).length > 1)
         w.problems.push(`${volume} is written to by one and used by others`);
+  // One that has gone to another node stands still where it was.
   for (const n of w.all)
-    for (const id of n.host.processes.keys())
-      if (w.all.some((o) => o !== n && o.host.processes.has(id))) w.problems.push(`${id} runs on two nodes`);
+    for (const [id, process] of n.host.processes)
+      if (!process.paused && w.all.some((o) => o !== n && o.host.processes.get(id)?.paused === false))
+        w.problems.push(`${id} runs on two nodes`);
 }
 
 function settledVolumes(w: World, told: ToldVolumes): void {
@@ -200,6 +209,7 @@ function settled(w: World, told: Told): void {
     }
   }
   for (const m of state.machine.values()) {
+    if (m.migration) bad(`${m.name} is still on its way`);
     if (!told.has(m.name) || told.get(m.name)!.id !== m.id) bad(`${m.name} (${m.id}) is there and nobody was told so`);
     if (m.node === null) {
       if (!m.reason?.startsWith("No node takes it")) bad(`${m.name} is on no node, without a reason: ${m.reason}`);

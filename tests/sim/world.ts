@@ -166,6 +166,7 @@ export async function createWorld(
           images: undefined as never,
           links: undefined as never,
           certificates: [],
+          enrol: async () => "",
           jwtSecret: null,
           maxDiskMib: null,
         };

@@ -8,6 +8,7 @@ const runtimes = Object.entries(CAPABILITIES).map(([name, can]) => ({
   name,
   default: name === DEFAULT_RUNTIME,
   nodes: [],
+  lacking: [],
   ...can,
 })) as Runtime[];
 const admin: Who = { admin: true, runtimes };

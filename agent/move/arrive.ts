@@ -1,0 +1,129 @@
+/**
+ * A machine's way from another node, at the node that it comes to: a VMM of the same shape waits here, its disk and its RAM are written
+ * into it, and it stands still until the control plane says that it is the machine now.
+ */
+import { createWriteStream } from "node:fs";
+import { pipeline } from "node:stream/promises";
+import { createConnection } from "node:net";
+import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
+import type { MoveStream } from "#contract/wire/agent.ts";
+import type { Addresses } from "#agent/network/plan.ts";
+import { vmSpec } from "#agent/machine/spec.ts";
+import type { Driver, Vm } from "#runtimes/driver.ts";
+import { openControl, type Mover } from "./leave.ts";
+import { join, type Stream } from "./streams.ts";
+
+export type Arriver = Mover & {
+  vmm: Driver;
+  addresses(): Addresses;
+  set(phase: "preparing"): void;
+  take(vm: Vm): void;
+  /** Ends what waits, and all that it had. */
+  giveUp(): Promise<void>;
+};
+
+/** Who is to come is on its way already. */
+const COME_MS = 30_000;
+const HELLO_MS = 5_000;
+const SENT_MS = 24 * 3600_000;
+
+export function createArrival(s: Arriver) {
+  const { record, deps } = s;
+  const { id } = record.desired;
+  let came = Promise.withResolvers<Stream>();
+  let still: number | undefined;
+  let at: { disk: string; memory: string } | undefined;
+
+  const note = (stage: "moving" | "done" | "failed", reason: string | null = null): void => {
+    record.move = { n: record.desired.move!.n, stage, reason };
+    s.save();
+  };
+
+  async function receive(signal: AbortSignal): Promise<void> {
+    const { rootfs, spec, epoch } = record.desired;
+    const image = await deps.images.arrived(rootfs, signal);
+    const disk = await deps.storage.createDisk(id, spec.diskMib, s.uid());
+    await deps.network.attach(id, s.uid());
+    const { control, hello } = await meet(signal);
+    const { passport, diskBytes } = hello;
+    try {
+      if (diskBytes !== spec.diskMib * 2 ** 20) throw new HyperlaneError("FAILED", "its disk is of another size than it should be");
+      Object.assign(record, passport, { template: null, epoch, readdress: true });
+      const volumes = record.places.map(({ readonly }) => ({ file: null, readonly }));
+      const ready = { image, disk, volumes, folders: [], devices: [], runDir: s.runDir(), uid: s.uid(), from: null };
+      const waiting = await s.vmm.receive!(vmSpec(record, deps, s.addresses(), ready), passport.origin === "boot", signal);
+      s.take(waiting.vm);
+      s.save();
+      at = waiting;
+      control.say({ kind: "ready" });
+      const { promise: died, reject } = Promise.withResolvers<never>();
+      died.catch(() => {});
+      waiting.vm.onChange((what) => void (what === "gone" && reject(new HyperlaneError("FAILED", "what waited for it ended"))));
+      still = (await Promise.race([control.hear("sent", SENT_MS, signal), died])).since;
+      await Promise.race([waiting.arrived(signal), control.lost]);
+      note("done");
+      control.say({ kind: "arrived" });
+    } catch (thrown) {
+      control.say({ kind: "failed", reason: toHyperlaneError(thrown).message });
+      throw thrown;
+    } finally {
+      at = undefined;
+    }
+  }
+
+  /** Whoever dialled before we were ready may have left again. */
+  async function meet(signal: AbortSignal) {
+    for (;;) {
+      const control = openControl(await within(came.promise, COME_MS, signal));
+      came = Promise.withResolvers();
+      const hello = await control.hear("hello", HELLO_MS, signal).catch((thrown) => {
+        signal.throwIfAborted();
+        if (!["UNAVAILABLE", "TIMEOUT"].includes(toHyperlaneError(thrown).code)) throw thrown;
+      });
+      if (hello) return { control, hello };
+    }
+  }
+
+  return {
+    /** Until all of it has come, or it stays there. */
+    async run(signal: AbortSignal): Promise<void> {
+      s.set("preparing");
+      note("moving");
+      try {
+        if (!s.vmm.receive) throw new HyperlaneError("UNSUPPORTED", "What it is to run on cannot take it from another node.");
+        await receive(signal);
+      } catch (thrown) {
+        await this.refuse(toHyperlaneError(thrown).message);
+        signal.throwIfAborted();
+      }
+    },
+    /** It runs here. How long it did not run anywhere goes to the log, as far as the two clocks agree. */
+    over(): void {
+      const stood = still === undefined ? "" : `; it stood still for ${Date.now() - still} ms`;
+      deps.log(`${record.desired.name} has come from another node${stood}.`);
+    },
+    /** Nothing of it is left here. */
+    async refuse(reason: string): Promise<void> {
+      await s.giveUp();
+      await deps.storage.remove(id);
+      if (record.desired.move) note("failed", reason);
+    },
+    /** One of the streams from the other node. */
+    stream({ carries }: MoveStream, stream: Stream): void {
+      if (carries === "control") return came.resolve(stream);
+      if (!at) return void stream.destroy(new HyperlaneError("STATE", "Nothing waits for it here."));
+      if (carries === "disk" || carries === "memory") return join(stream, createConnection({ path: at[carries], allowHalfOpen: true }));
+      void pipeline(stream, createWriteStream(`${deps.logsDir}/${id}/${carries}.log`, { flags: "a" })).then(
+        () => stream.end(),
+        (thrown) => deps.log(`${record.desired.name}: ${toHyperlaneError(thrown).message}`),
+      );
+    },
+  };
+}
+
+async function within<T>(promise: Promise<T>, ms: number, signal: AbortSignal): Promise<T> {
+  const { promise: over, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new HyperlaneError("TIMEOUT", `Nobody came within ${ms / 1000} s.`)), ms);
+  signal.addEventListener("abort", () => reject(signal.reason));
+  return await Promise.race([promise, over]).finally(() => clearTimeout(timer));
+}
