@@ -15,7 +15,8 @@ export function folderTag(place: number): string {
 }
 
 /**
- * setpriv drops to the machine's own user; the mask keeps its files from others. kvmGid: the group that may use /dev/kvm.
+ * setpriv drops to the machine's own user; the mask keeps its files from others. kvmGid: the group that may use /dev/kvm; root's
+ * is handed to nobody.
  * pins: all of a guest's RAM stays where a device can write to it.
  */
 export function asNobody(uid: number, kvmGid: number | null, pins = false): string[] {
@@ -24,7 +25,7 @@ export function asNobody(uid: number, kvmGid: number | null, pins = false): stri
     "setpriv",
     `--reuid=${uid}`,
     `--regid=${uid}`,
-    kvmGid === null ? "--clear-groups" : `--groups=${kvmGid}`,
+    !kvmGid ? "--clear-groups" : `--groups=${kvmGid}`,
     "--inh-caps=-all",
     "--bounding-set=-all",
     "--no-new-privs",

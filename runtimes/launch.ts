@@ -2,7 +2,8 @@
 import { chownSync, existsSync, mkdirSync, rmSync, statSync, watch, writeFileSync } from "node:fs";
 import { createConnection } from "node:net";
 import { asNobody, emptyFile, folderSocket, vsockSocket } from "./command.ts";
-import type { ProcessId, VmSpec } from "./driver.ts";
+import type { Driver, ProcessId, Vm, VmSpec } from "./driver.ts";
+import type { VmmMachine } from "./machine.ts";
 
 /** The host's doors, handed in so that these folders need none of their own. */
 export type HostDoors = {
@@ -43,7 +44,7 @@ export function giveFile(path: string, uid: number): void {
 }
 
 /**
- * Starts a VMM, and waits until its control socket is there. Ended where anything fails, with what it said. A VMM that opens its
+ * Starts a VMM, and waits until its control socket is there, a moment before anybody listens at it. Ended where anything fails, with what it said. A VMM that opens its
  * socket late is waited for, one that has ended is not.
  */
 export async function launch(
@@ -64,7 +65,7 @@ export async function launch(
   try {
     const confined = host.confine(spec.id, process.pid, spec);
     confined.catch(() => {});
-    if (!((await appeared(ended)) && (await listens(socket, ended))))
+    if (!(await appeared(ended)))
       throw new Error(`${program} ${ended() ? "ended at once" : `gave no control socket within ${SOCKET_MS / 1000} s`}: ${because()}`);
     await confined;
     return process;
@@ -72,6 +73,35 @@ export async function launch(
     await host.kill(process);
     throw thrown;
   }
+}
+
+/** One of the classes, started by us in place of its own way to start its program. start: its process. Ended where the rest fails; log: what it says. */
+export async function startClass<M extends VmmMachine>(
+  machine: M,
+  start: () => Promise<ProcessId>,
+  { host, log }: { host: HostDoors; log: string },
+): Promise<ProcessId> {
+  let process: ProcessId | undefined;
+  machine.handlers.init.replace("StartVMM", async () => {
+    process = await start();
+    await untilListens(machine.socketPath, () => host.isAlive(process!));
+  });
+  try {
+    await machine.start();
+    return process!;
+  } catch (thrown) {
+    if (process) await host.kill(process);
+    throw new Error(`${(thrown as Error).message}; ${host.tail(log) || "it said no more"}`, { cause: thrown });
+  }
+}
+
+/** What such a driver knows of its processes without asking them. */
+export function byFolder(host: HostDoors, vmOf: (process: ProcessId, runDir: string) => Vm): Pick<Driver, "attach" | "list" | "forget"> {
+  return {
+    attach: async (process, runDir) => (host.isAlive(process) ? vmOf(process, runDir) : undefined),
+    list: async (runRoot) => host.findByFolder(runRoot).map(({ id, folder }) => ({ id: folder, process: id })),
+    forget: async () => {},
+  };
 }
 
 /** Watches from now on for a file to be made; then waits for it. false: it took too long, or `ended` says that it will not be. */
@@ -95,17 +125,16 @@ function appearance(dir: string, path: string, signal: AbortSignal): (ended: () 
   };
 }
 
-/** A socket is there a moment before anybody listens at it. */
-async function listens(socket: string, ended: () => boolean): Promise<boolean> {
-  for (const deadline = Date.now() + SOCKET_MS; !ended() && Date.now() < deadline; await Bun.sleep(1)) {
+async function untilListens(socket: string, alive: () => boolean): Promise<void> {
+  for (const deadline = Date.now() + SOCKET_MS; alive() && Date.now() < deadline; await Bun.sleep(1)) {
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const s = createConnection(socket);
     s.on("connect", () => resolve(true)).on("error", () => resolve(false));
     const there = await promise;
     s.destroy();
-    if (there) return true;
+    if (there) return;
   }
-  return false;
+  throw new Error(alive() ? `nobody listens at its control socket after ${SOCKET_MS / 1000} s` : "it ended at once");
 }
 
 /** A program beside the VMM, of the machine's, until it listens. */
@@ -139,8 +168,9 @@ export async function serveLog(spec: VmSpec, relay: string, host: HostDoors, sig
   await serve(spec, [...asNobody(spec.uid, null), relay, socket, spec.workloadLog], socket, `${spec.runDir}/relay.log`, host, signal);
 }
 
-/** Called when the process has ended: it had its control socket open. */
-export function watchEnd(socket: string, isAlive: () => boolean, ended: () => void): { close(): void } {
+/** Who is told when the process has ended: it had its control socket open. */
+export function watchEnd(socket: string, isAlive: () => boolean): Pick<Vm, "onChange" | "detach"> {
+  const listeners = new Set<Parameters<Vm["onChange"]>[0]>();
   let closed = false;
   let held: ReturnType<typeof createConnection> | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -149,13 +179,14 @@ export function watchEnd(socket: string, isAlive: () => boolean, ended: () => vo
     held.on("error", () => {}).resume();
     held.on("close", () => {
       if (closed) return;
-      if (!isAlive()) return ended();
+      if (!isAlive()) return listeners.forEach((l) => l("gone"));
       timer = setTimeout(hold, LOOK_MS);
     });
   };
   hold();
   return {
-    close(): void {
+    onChange: (listener) => void listeners.add(listener),
+    detach(): void {
       closed = true;
       clearTimeout(timer);
       held?.destroy();

@@ -26,9 +26,9 @@ export const Record = z.object({
   restoredEpoch: z.int(),
   sleep: Observed.shape.sleep,
   /** Its way to another node, or from one. */
-  move: Observed.shape.move.unwrap(),
+  move: Observed.shape.move,
   /** It has come from another node, and knows itself under the addresses of that. */
-  readdress: z.boolean(),
+  readdress: z.boolean().default(false),
   /** While it sleeps: when it is to wake by itself, in ms since 1970. */
   wakeAt: z.int().nullable(),
   /** What was done to devices of the host for it, so that it can be undone. */

@@ -2,9 +2,12 @@
 import { formatMib } from "../size.ts";
 import type { Machine, Observed } from "./machine.ts";
 
+type Doing = Pick<Machine, "destroying" | "observed" | "state" | "power"> & Partial<Pick<Machine, "migration">>;
+
 /** A machine's state, or more nearly what its node is doing. */
-export function doing({ destroying, observed, state, power }: Pick<Machine, "destroying" | "observed" | "state" | "power">): string {
+export function doing({ destroying, observed, state, power, migration }: Doing): string {
   if (destroying) return "destroying";
+  if (migration) return "moving";
   if (observed && ["preparing", "starting", "stopping"].includes(observed.phase)) return observed.phase;
   return state === "running" && power === "stopped" ? "stopping" : state;
 }

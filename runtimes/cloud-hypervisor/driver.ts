@@ -6,7 +6,18 @@ import { chownSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, symli
 import { asNobody, emptyFile, folderSocket, folderTag, kernelCommandLine, vsockSocket } from "../command.ts";
 import type { Driver, ProcessId, Vm, VmSpec, VmState } from "../driver.ts";
 import { VSOCK_PORT } from "../guest.ts";
-import { giveFile, kvmGroup, launch, makeRunDir, serveFolders, serveLog, watchEnd, type HostDoors } from "../launch.ts";
+import {
+  byFolder,
+  giveFile,
+  kvmGroup,
+  launch,
+  makeRunDir,
+  serveFolders,
+  serveLog,
+  startClass,
+  watchEnd,
+  type HostDoors,
+} from "../launch.ts";
 import { UnsupportedError } from "../runtime.ts";
 import { Machine, type MachineOptions } from "./machine.ts";
 
@@ -35,28 +46,16 @@ export function createCloudHypervisor(host: HostDoors, { binary, relay }: Progra
       await serveFolders(spec, host, signal);
       await serveLog(spec, relay, host, signal);
       const machine = new Machine(optionsOf(spec));
-      let process: ProcessId | undefined;
-      machine.handlers.init.replace("StartVMM", async () => {
+      const start = async (): Promise<ProcessId> => {
         const api = ["--api-socket", `path=${apiSocket(runDir)}`, "--event-monitor", `path=${eventsFile(runDir)}`];
         const argv = [...asNobody(uid, kvmGroup(), spec.devices.length > 0), binary, ...api];
         const descriptors = spec.from ? [await spec.from.memory()] : [];
-        process = await launch(spec, argv, { output: log, socket: apiSocket(runDir), descriptors }, host, signal);
-      });
-      try {
-        await machine.start();
-        if (spec.from && !spec.from.paused) await machine.resume();
-      } catch (thrown) {
-        if (process) await host.kill(process);
-        throw new Error(`${(thrown as Error).message}; ${host.tail(log) || "it said no more"}`, { cause: thrown });
-      }
-      return createVm(process!, machine, host, runDir);
+        return await launch(spec, argv, { output: log, socket: apiSocket(runDir), descriptors }, host, signal);
+      };
+      if (spec.from && !spec.from.paused) machine.handlers.init.append("Resume", (m) => m.resume());
+      return createVm(await startClass(machine, start, { host, log }), machine, host, runDir);
     },
-    async attach(process, runDir) {
-      if (!host.isAlive(process)) return undefined;
-      return createVm(process, new Machine({ socketPath: apiSocket(runDir) }), host, runDir);
-    },
-    list: async (runRoot) => host.findByFolder(runRoot).map(({ id, folder }) => ({ id: folder, process: id })),
-    forget: async () => {},
+    ...byFolder(host, (process, runDir) => createVm(process, new Machine({ socketPath: apiSocket(runDir) }), host, runDir)),
   };
 }
 
@@ -102,12 +101,6 @@ function unpack({ runDir, uid }: VmSpec, devices: string): string {
 
 function createVm(process: ProcessId, machine: Machine, host: HostDoors, runDir: string): Vm {
   const { api } = machine;
-  const listeners = new Set<Parameters<Vm["onChange"]>[0]>();
-  const end = watchEnd(
-    machine.socketPath,
-    () => host.isAlive(process),
-    () => listeners.forEach((l) => l("gone")),
-  );
   const lost = (): VmState => (/"event":\s*"shutdown"/.test(textOf(eventsFile(runDir))) ? "off" : "gone");
   return {
     process,
@@ -152,8 +145,7 @@ function createVm(process: ProcessId, machine: Machine, host: HostDoors, runDir:
     mover: null,
     usage: async () => null,
     quit: async () => void (await api.shutdownVmm().catch(() => {})),
-    onChange: (listener) => void listeners.add(listener),
-    detach: () => end.close(),
+    ...watchEnd(machine.socketPath, () => host.isAlive(process)),
   };
 }
 

@@ -6,7 +6,7 @@ import { chownSync, copyFileSync, rmSync } from "node:fs";
 import { asNobody, emptyFile, kernelCommandLine, vsockSocket } from "../command.ts";
 import type { Driver, ProcessId, Vm, VmSpec, VmState } from "../driver.ts";
 import { VSOCK_PORT } from "../guest.ts";
-import { giveFile, kvmGroup, launch, makeRunDir, serveLog, watchEnd, type HostDoors } from "../launch.ts";
+import { byFolder, giveFile, kvmGroup, launch, makeRunDir, serveLog, startClass, watchEnd, type HostDoors } from "../launch.ts";
 import { UnsupportedError } from "../runtime.ts";
 import { firecrackerArgv } from "./command.ts";
 import { Machine, type MachineOptions } from "./machine.ts";
@@ -31,27 +31,15 @@ export function createFirecracker(host: HostDoors, { binary, relay }: Programs):
       giveFile(log, spec.uid);
       await serveLog(spec, relay, host, signal);
       const machine = new Machine(optionsOf(spec));
-      let process: ProcessId | undefined;
-      machine.handlers.init.replace("StartVMM", async () => {
+      const start = async (): Promise<ProcessId> => {
         const program = firecrackerArgv({ binary, id: spec.id, socketPath: apiSocket(spec.runDir) });
         const argv = [...asNobody(spec.uid, kvmGroup()), ...program, "--log-path", log, "--level", "Warning"];
         const descriptors = spec.from ? [await spec.from.memory()] : [];
-        process = await launch(spec, argv, { output: spec.consoleLog, socket: apiSocket(spec.runDir), descriptors }, host, signal);
-      });
-      try {
-        await machine.start();
-      } catch (thrown) {
-        if (process) await host.kill(process);
-        throw new Error(`${(thrown as Error).message}; ${host.tail(log) || "it said no more"}`, { cause: thrown });
-      }
-      return createVm(process!, machine, host, spec.runDir);
+        return await launch(spec, argv, { output: spec.consoleLog, socket: apiSocket(spec.runDir), descriptors }, host, signal);
+      };
+      return createVm(await startClass(machine, start, { host, log }), machine, host, spec.runDir);
     },
-    async attach(process, runDir) {
-      if (!host.isAlive(process)) return undefined;
-      return createVm(process, new Machine({ socketPath: apiSocket(runDir) }), host, runDir);
-    },
-    list: async (runRoot) => host.findByFolder(runRoot).map(({ id, folder }) => ({ id: folder, process: id })),
-    forget: async () => {},
+    ...byFolder(host, (process, runDir) => createVm(process, new Machine({ socketPath: apiSocket(runDir) }), host, runDir)),
   };
 }
 
@@ -89,12 +77,6 @@ function optionsOf(spec: VmSpec): MachineOptions {
 
 function createVm(process: ProcessId, machine: Machine, host: HostDoors, runDir: string): Vm {
   const { api } = machine;
-  const listeners = new Set<Parameters<Vm["onChange"]>[0]>();
-  const end = watchEnd(
-    machine.socketPath,
-    () => host.isAlive(process),
-    () => listeners.forEach((l) => l("gone")),
-  );
   const fileOf = async (place: number): Promise<string> => {
     const { drives = [] } = await api.getExportVmConfig();
     return drives.find((d) => d.drive_id === placeId(place))!.path_on_host!;
@@ -135,7 +117,6 @@ function createVm(process: ProcessId, machine: Machine, host: HostDoors, runDir:
     usage: async () => null,
     // It has no other way to be ended from outside.
     quit: () => host.kill(process),
-    onChange: (listener) => void listeners.add(listener),
-    detach: () => end.close(),
+    ...watchEnd(machine.socketPath, () => host.isAlive(process)),
   };
 }

@@ -19,6 +19,8 @@ import {
 import { awaitMigration, moverOf, untilArrived } from "./migrate.ts";
 import { connectQmp, type Qmp } from "./qmp.ts";
 
+const DIAL_MS = 10_000;
+
 export type QemuDoors = HostDoors & {
   /** discard.c, as a library. */
   discards: string;
@@ -38,7 +40,7 @@ export function createQemu(host: QemuDoors): Driver {
       const process = await spawn(spec, host, signal);
       await using undo = new AsyncDisposableStack();
       undo.defer(() => host.kill(process));
-      const qmp = await connectQmp(qmpSocket(spec.runDir));
+      const qmp = await dial(spec.runDir, () => host.isAlive(process));
       if (spec.from?.own) {
         await host.restoreMemory(process, spec.memoryMib * 2 ** 20, spec.from.own);
         await qmp.execute("migrate-incoming", { uri: devicesUri() });
@@ -56,7 +58,7 @@ export function createQemu(host: QemuDoors): Driver {
       const how = { output: `${spec.runDir}/vmm.log`, socket: qmpSocket(spec.runDir), env: { LD_PRELOAD: host.discards } };
       const process = await launch(spec, argv, how, host, signal);
       try {
-        const qmp = await connectQmp(qmpSocket(spec.runDir));
+        const qmp = await dial(spec.runDir, () => host.isAlive(process));
         await awaitMigration(qmp, DISK_NODE, at);
         return { vm: createVm(process, qmp, host, spec.runDir), ...at, arrived: (until) => untilArrived(qmp, until) };
       } catch (thrown) {
@@ -85,6 +87,15 @@ async function spawn(spec: VmSpec, host: QemuDoors, signal: AbortSignal): Promis
   } finally {
     closeSync(devices);
   }
+}
+
+/** A socket is there a moment before anybody listens at it. */
+async function dial(runDir: string, alive: () => boolean): Promise<Qmp> {
+  for (const deadline = Date.now() + DIAL_MS; alive() && Date.now() < deadline; await Bun.sleep(1)) {
+    const qmp = await connectQmp(qmpSocket(runDir)).catch(() => undefined);
+    if (qmp) return qmp;
+  }
+  throw new Error(alive() ? "QEMU does not answer at its control socket" : "QEMU ended at once");
 }
 
 /** RunState, qemu/qapi/run-state.json. */

@@ -179,8 +179,8 @@ it("in its jailer's cell: another user, a network namespace, limits; nothing of 
 
 it("as an agent runs it: as nobody, found again, volumes in and out of their places, saved and gone on from", async () => {
   const doors = hostDoors(`t${process.pid}`);
-  // Its group may use KVM, as udev has it elsewhere.
-  await Bun.$`mknod -m 660 ${dir}/kvm c 10 232`.quiet();
+  // A group of its own may use KVM, as udev has it elsewhere.
+  await Bun.$`mknod -m 660 ${dir}/kvm c 10 232 && chgrp ${UID} ${dir}/kvm`.quiet();
   const see = ["unshare", "-m", "sh", "-c", `mount --bind ${dir}/kvm /dev/kvm && exec "$@"`, "sh"];
   const host = { ...doors, spawn: (argv: string[], how: Parameters<typeof doors.spawn>[1]) => doors.spawn([...see, ...argv], how) };
   const driver = createFirecracker(host, { binary: BIN!, relay: `${ROOT}/build/guest/relay` });
