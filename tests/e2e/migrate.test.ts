@@ -145,8 +145,11 @@ async function underWay(name: string): Promise<void> {
     (m) => m.observed?.move?.stage === "moving" || m.migration === null,
   );
 }
-/** It runs, once, with what it had. */
-async function whole(name: string, counted: number): Promise<void> {
+/** A start has one of its own, which lives in the kernel's memory: it goes along, and no other start has it. */
+const bootOf = (name: string): Promise<string> => exec(name, "cat", "/proc/sys/kernel/random/boot_id");
+
+/** It runs on, once, with what it had. */
+async function whole(name: string, boot: string): Promise<void> {
   const m = await a!.until(
     () => seen(name),
     (x) => x.migration === null && x.state === "running" && x.observed!.revision >= x.revision!,
@@ -155,6 +158,9 @@ async function whole(name: string, counted: number): Promise<void> {
     () => a!.vps("exec", name, "--", "true"),
     ({ code }) => code === 0,
   );
+  expect(await bootOf(name)).toBe(boot);
+  const counted = await count(name);
+  await Bun.sleep(100);
   expect(await count(name)).toBeGreaterThan(counted);
   expect(await exec(name, "sha256sum", "-c", "/sum")).toBe("/big: OK\n");
   await a!.until(
@@ -182,13 +188,13 @@ it("whoever is killed on the way, the machine is not lost, and not twice", async
     ["the control plane", () => a!.kill("serve")],
     ["the VMM that waits for it", killWaiting],
   ] as const) {
-    const counted = await count("one");
+    const boot = await bootOf("one");
     for (const delayMs of [0, 250]) {
       if (kill === killWaiting) await a!.ok(a!.vps("migrate", "one", "--to", "other", "--no-wait"));
       else await underWay("one");
       if (kill !== killWaiting) await Bun.sleep(delayMs);
       await kill();
-      await whole("one", counted).catch((thrown) => {
+      await whole("one", boot).catch((thrown) => {
         throw new Error(`${who} killed after ${delayMs} ms: ${(thrown as Error).message}`);
       });
       await bothThere();
@@ -199,10 +205,10 @@ it("whoever is killed on the way, the machine is not lost, and not twice", async
 
 it("one that is told to stay stays; one that is stopped on the way is stopped", async () => {
   const before = await a!.machine("one");
-  const counted = await count("one");
+  const boot = await bootOf("one");
   await a!.ok(a!.vps("migrate", "one", "--to", "other", "--no-wait"));
   await a!.ok(a!.vps("migrate", "one", "--cancel"));
-  await whole("one", counted);
+  await whole("one", boot);
   const m = await a!.machine("one");
   if (m.node === before.node) expect([m.observed!.pid, m.moved!.reason]).toEqual([before.observed!.pid, "somebody left it where it was"]);
   await underWay("one");
