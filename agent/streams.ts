@@ -28,7 +28,7 @@ export async function openStream(
   if (!lane) throw new HyperlaneError("NOT_FOUND", "This machine is not on this node.");
   if (request.kind !== "logs" && request.kind !== "tunnel") {
     await lane.awake();
-    await untilAnswers(lane);
+    if (lane.record.phase === "running") await lane.channel?.answers(ANSWER_MS);
   }
   switch (request.kind) {
     case "exec":
@@ -44,12 +44,6 @@ export async function openStream(
     case "logs":
       return streamLogs(call, lane, lanes, logsDir, request);
   }
-}
-
-/** An agent that has just started, or a machine that has just come from another node, finds each other in a moment. */
-async function untilAnswers(lane: Lane): Promise<void> {
-  for (const deadline = Date.now() + ANSWER_MS; Date.now() < deadline; await Bun.sleep(20))
-    if (lane.record.phase !== "running" || lane.channel?.connected) return;
 }
 
 /** What a command finds there, as the workload does, or a root shell in a machine with an init of its own. */

@@ -13,6 +13,7 @@ export type GuestStream = { send(type: number, payload: Uint8Array): void };
 export type Channel = ReturnType<typeof openChannel>;
 
 const DIAL_MS = 20;
+const LOOK_MS = 5;
 /** A VMM that does not answer is asked anew: after a restore the connection of before may hang for ever. */
 const ANSWER_MS = 2_000;
 
@@ -124,8 +125,13 @@ export function openChannel({ path, port, serve = false }: GuestAddress, onReady
       socket.write(encodeFrame({ stream, type, payload }));
       return { send: (t, p) => void (streams.has(stream) && socket?.write(encodeFrame({ stream, type: t, payload: p }))) };
     },
+    /** Until it is connected, or for so long: one that was only just dialled, after a restart or a move, answers in a moment. */
+    async answers(withinMs: number): Promise<void> {
+      for (const deadline = Date.now() + withinMs; !this.connected && !closed && Date.now() < deadline; ) await Bun.sleep(LOOK_MS);
+    },
     /** A request with one answer: what it printed, or an error. */
     async ask(type: number, payload: Uint8Array, timeoutMs: number): Promise<Buffer> {
+      if (!this.connected) await this.answers(Math.min(timeoutMs, ANSWER_MS));
       const out: Buffer[] = [];
       const { promise, resolve, reject } = Promise.withResolvers<Exit>();
       const timer = setTimeout(
