@@ -53,8 +53,8 @@ export async function benchMove(): Promise<void> {
       { name: "a machine stands still on its way, median", value: median(still), unit: "ms" },
       { name: "the same, most", value: Math.max(...still), unit: "ms", note: `${still.length} times` },
     ]);
-    await a.ok(a.vps("destroy", "-y", "one"));
   } finally {
+    await a.vps("destroy", "-y", "one");
     await b.close();
     await a.vps("node", "rm", "other");
     await a.close();

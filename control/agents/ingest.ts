@@ -24,7 +24,7 @@ export function ingest(state: State, nodeId: string, observation: Observation): 
         events.push({ type: "v1.MachineArriving", subject: id, actor, data: { seen: observed.move } });
     } else if (!machine || machine.node !== nodeId) {
       if (observed.phase !== "absent") orphans.push(id);
-    } else if (isNews(machine.observed, observed)) events.push({ type: "v1.MachineObserved", subject: id, actor, data: { observed } });
+    } else if (!waits(machine, observed) && isNews(machine.observed, observed)) events.push({ type: "v1.MachineObserved", subject: id, actor, data: { observed } });
   }
   if (observation.full)
     for (const machine of state.machine.values())
@@ -62,6 +62,11 @@ function volumes(state: State, nodeId: string, actor: string, observation: Obser
 /** The removal that was asked for is reported already, or that the node lost it: saying it again must not take that back. */
 function isKnownGone(machine: StoredMachine, observed: Observed): boolean {
   return observed.phase === "absent" && (observed.revision === 0 || machine.destroying);
+}
+
+/** It has come, and stands still there until that node hears that it is the machine now; what was seen of it last holds until then. */
+function waits({ moved }: StoredMachine, { move }: Observed): boolean {
+  return move !== null && move.stage === "done" && move.n === moved?.n;
 }
 
 /** What comes last is what is so, even where its revision is lower: a node may lose what it knew, and is then told again. */

@@ -3,6 +3,7 @@ import { MachineSpec, type Observed } from "#contract/resources/machine.ts";
 import { canBecome, MACHINE_STATES } from "#contract/resources/states.ts";
 import { emptyState, reduce, type NewEvent, type State, type StoredEvent } from "#control/model/state.ts";
 import { FAKE_IMAGE, FAKE_MACHINE_IMAGE } from "#tests/fake/host.ts";
+import { ingest } from "#control/agents/ingest.ts";
 import { CPU_OVERCOMMIT } from "#control/schedule/place.ts";
 import { backoffMs, MAX_ATTEMPTS, plan } from "./plan.ts";
 
@@ -259,6 +260,12 @@ test("a machine is the other node's once both ends are done, and not before", ()
     w[order[1]]("done");
     w.settle();
     expect(w.machine()).toMatchObject({ node: "n-2", slot: 3, state: "running", migration: null, moved: { to: "n-2", reason: null } });
+    // Its node has yet to hear of that.
+    const says = (observed: Observed) =>
+      ingest(w.state, "n-2", { sequence: 1, status: null, full: false, machines: [{ id: "m-1", observed }], volumes: [] }).events;
+    const waiting: Observed = { ...seen, phase: "preparing", move: { n: w.machine().moved!.n, stage: "done", reason: null } };
+    expect(says(waiting)).toEqual([]);
+    expect(says({ ...waiting, move: null })).toHaveLength(1);
   }
 });
 
