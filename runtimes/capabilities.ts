@@ -12,8 +12,9 @@ export type Capabilities = {
   /** Its disk as it was at a moment, and with it its RAM. */
   diskSnapshots: boolean;
   memorySnapshots: boolean;
-  /** RAM to another VMM while it runs; and, moving, that and its disk to another node. */
+  /** RAM to another VMM while it runs. */
   liveMigration: boolean;
+  /** Running, it goes on on another node, disk included; without a break where its RAM can be sent so, else standing still for that. */
   moving: boolean;
   gpu: boolean;
   /** null: there is nothing to nest in. */
@@ -36,7 +37,7 @@ export const CAPABILITIES = {
     ...{
       memorySnapshots: true,
       liveMigration: true,
-      moving: false,
+      moving: true,
       gpu: true,
       nested: true,
       ownInit: true,
@@ -49,7 +50,7 @@ export const CAPABILITIES = {
     ...{
       memorySnapshots: true,
       liveMigration: false,
-      moving: false,
+      moving: true,
       gpu: false,
       nested: false,
       ownInit: true,

@@ -1,9 +1,15 @@
 /** What the command lines of VMMs have in common, and what their folders hold. Pure. */
 import type { VmSpec } from "./driver.ts";
 
+/**
+ * What a VMM is told of its files, where what it saves of itself tells of them as well: names in its own folder, in which it works. So that
+ * goes on in another folder, on another node.
+ */
+export const OWN = { image: "image", disk: "disk", console: "console", vsock: "vsock.sock", empty: "empty" } as const;
+
 /** What a place for a volume holds while it is free. */
 export function emptyFile(runDir: string): string {
-  return `${runDir}/empty`;
+  return `${runDir}/${OWN.empty}`;
 }
 export function folderSocket(runDir: string, place: number): string {
   return `${runDir}/folder${place}.sock`;
@@ -35,7 +41,7 @@ export function asNobody(uid: number, kvmGid: number | null, pins = false): stri
 
 /** Of a VMM that has a vsock and no virtio-serial: where its guest is found, and where it finds us (guest/boot.c). */
 export function vsockSocket(runDir: string): string {
-  return `${runDir}/vsock.sock`;
+  return `${runDir}/${OWN.vsock}`;
 }
 /**
  * console: the serial port. `quiet` keeps the kernel's banner off it: under emulation each character costs.

@@ -1,7 +1,7 @@
 /** How the VMM of a machine is started, whichever it is: as nobody, in a folder of its own, found again by that, with limits. */
-import { chownSync, existsSync, mkdirSync, rmSync, statSync, watch, writeFileSync } from "node:fs";
+import { chownSync, existsSync, mkdirSync, rmSync, statSync, symlinkSync, watch, writeFileSync } from "node:fs";
 import { createConnection } from "node:net";
-import { asNobody, emptyFile, folderSocket, vsockSocket } from "./command.ts";
+import { asNobody, emptyFile, folderSocket, OWN, vsockSocket } from "./command.ts";
 import type { Driver, ProcessId, Vm, VmSpec } from "./driver.ts";
 import type { VmmMachine } from "./machine.ts";
 
@@ -35,6 +35,16 @@ export function makeRunDir({ runDir, uid }: Pick<VmSpec, "runDir" | "uid">): voi
   mkdirSync(runDir, { recursive: true, mode: 0o700 });
   chownSync(runDir, uid, uid);
   giveFile(emptyFile(runDir), uid);
+}
+
+/** The files that a VMM calls by names of its folder's. */
+export function linkFiles({ runDir, image, disk, consoleLog }: VmSpec): void {
+  for (const [name, file] of [
+    [OWN.image, image],
+    [OWN.disk, disk],
+    [OWN.console, consoleLog],
+  ] as const)
+    symlinkSync(file ?? OWN.empty, `${runDir}/${name}`);
 }
 
 /** An empty file that this user may write to. */

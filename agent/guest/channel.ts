@@ -127,7 +127,7 @@ export function openChannel({ path, port, serve = false }: GuestAddress, onReady
     },
     /** Until it is connected, or for so long: one that was only just dialled, after a restart or a move, answers in a moment. */
     async answers(withinMs: number): Promise<void> {
-      for (const deadline = Date.now() + withinMs; !this.connected && !closed && Date.now() < deadline; ) await Bun.sleep(LOOK_MS);
+      for (const deadline = Date.now() + withinMs; !this.connected && !closed && Date.now() < deadline;) await Bun.sleep(LOOK_MS);
     },
     /** A request with one answer: what it printed, or an error. */
     async ask(type: number, payload: Uint8Array, timeoutMs: number): Promise<Buffer> {

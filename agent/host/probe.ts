@@ -7,6 +7,8 @@ import { spawnDetached } from "./run.ts";
 export type Accelerator = { accelerator: "kvm" | "tcg"; reason: string };
 /** With KVM the answer comes within one. */
 const PROBE_MS = 4_000;
+/** Found out once for each program; a host that is busy is not a VMM that is of no use. */
+const VMM_MS = 20_000;
 /** What a kernel says that has come up. */
 const BOOTED = "Run /init as init process";
 
@@ -75,9 +77,9 @@ export async function probeVmm(machine: Pick<Runtime, "start" | "stop" | "isRunn
   const said = (): string => (existsSync(console) ? readFileSync(console, "utf8") : "");
   try {
     await machine.start();
-    for (const deadline = Date.now() + PROBE_MS; Date.now() < deadline && machine.isRunning(); await Bun.sleep(20))
+    for (const deadline = Date.now() + VMM_MS; Date.now() < deadline && machine.isRunning(); await Bun.sleep(20))
       if (said().includes(BOOTED)) return null;
-    return machine.isRunning() ? `a guest kernel says nothing within ${PROBE_MS / 1000} s` : "it ended before a guest kernel ran";
+    return machine.isRunning() ? `a guest kernel says nothing within ${VMM_MS / 1000} s` : "it ended before a guest kernel ran";
   } catch (thrown) {
     return (thrown as Error).message;
   } finally {

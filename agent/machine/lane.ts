@@ -163,6 +163,8 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
     const d = record.desired;
     if (record.phase === "absent") return;
     if (await ways.between(signal)) return;
+    // What goes on elsewhere, or may, does not run here again, not for a moment.
+    if (d.power === "absent" && record.move) await endProcess();
     await look();
     if (record.phase === "standby" && (await sleep.whileAsleep(signal))) return atRest();
     if (d.power === "absent") return remove();

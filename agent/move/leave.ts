@@ -1,13 +1,16 @@
 /** A machine's way to another node, at the node that it leaves. Until the control plane says that it has gone it is the machine. */
 import { chownSync, createReadStream, existsSync, rmSync, statSync } from "node:fs";
 import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
+import type { MoveStream } from "#contract/wire/agent.ts";
 import type { LaneDeps } from "#agent/machine/lane.ts";
 import type { Record } from "#agent/machine/record.ts";
-import type { Vm } from "#runtimes/driver.ts";
+import type { Driver, Mover, Vm } from "#runtimes/driver.ts";
+import { sendSaved } from "./saved.ts";
 import { dialPeer, sendAll, serveAt, whyLost, type Stream } from "./streams.ts";
-import { createWordReader, encodeWord, Passport, type Word } from "./words.ts";
+import { createWordReader, encodeWord, Passport, vmmOf, type Word } from "./words.ts";
 
-export type Mover = { record: Record; deps: LaneDeps; save(): void; uid(): number; runDir(): string };
+export type Leaver = { record: Record; deps: LaneDeps; vmm: Driver; save(): void; uid(): number; runDir(): string };
+type Open = (carries: MoveStream["carries"]) => Stream;
 
 /** The other end makes an image of it first, where it has none. */
 const READY_MS = 10 * 60_000;
@@ -15,7 +18,7 @@ const ARRIVED_MS = 60_000;
 const [MEET_MS, MEET_AGAIN_MS] = [30_000, 200];
 
 /** Sends it on its way; in the end it stands still here, or runs on. */
-export async function leave(s: Mover, vm: Vm, signal: AbortSignal): Promise<void> {
+export async function leave(s: Leaver, vm: Vm, signal: AbortSignal): Promise<void> {
   const { record, deps } = s;
   const { n } = record.desired.move!;
   const note = (stage: "moving" | "done" | "failed", reason: string | null = null): void => {
@@ -24,7 +27,6 @@ export async function leave(s: Mover, vm: Vm, signal: AbortSignal): Promise<void
   };
   note("moving");
   try {
-    if (!vm.mover) throw new HyperlaneError("UNSUPPORTED", "What it runs on cannot send it to another node.");
     await send(s, vm, signal);
     note("done");
   } catch (thrown) {
@@ -37,31 +39,28 @@ export async function leave(s: Mover, vm: Vm, signal: AbortSignal): Promise<void
 }
 
 /** It runs on here, however far it was. */
-export async function stay({ record, deps, save }: Mover, vm: Vm): Promise<void> {
-  await vm.mover?.cancel().catch((thrown) => deps.log(`${record.desired.name}: ${toHyperlaneError(thrown).message}`));
+export async function stay({ record, deps, save }: Leaver, vm: Vm): Promise<void> {
+  const again = vm.mover ? vm.mover.cancel() : vm.state().then((state) => (state === "paused" ? vm.resume() : undefined));
+  await again.catch((thrown) => deps.log(`${record.desired.name}: ${toHyperlaneError(thrown).message}`));
   record.move = null;
   save();
 }
 
-async function send(s: Mover, vm: Vm, signal: AbortSignal): Promise<void> {
+async function send(s: Leaver, vm: Vm, signal: AbortSignal): Promise<void> {
   const { record, deps } = s;
-  const { id, move } = record.desired;
-  const sockets = { disk: `${s.runDir()}/move-disk.sock`, memory: `${s.runDir()}/move-memory.sock` };
+  const { id, move, spec } = record.desired;
+  const disk = deps.storage.diskPath(id);
   await using undo = new AsyncDisposableStack();
   const peer = dialPeer(move!.peer, deps.tls);
   undo.defer(() => peer.close());
-  const open = (carries: "control" | keyof typeof sockets | "console" | "workload"): Stream =>
-    peer.open({ machine: id, n: move!.n, carries });
-  const hello: Word = { kind: "hello", passport: Passport.parse(record), diskBytes: statSync(deps.storage.diskPath(id)).size };
-  const control = await meet(() => openControl(open("control")), hello, signal);
+  const open: Open = (carries) => peer.open({ machine: id, n: move!.n, carries });
+  const what = { passport: Passport.parse(record), diskBytes: statSync(disk).size, vmm: await vmmOf(s.vmm) };
+  const control = await meet(() => openControl(open("control")), { kind: "hello", ...what }, signal);
   undo.defer(() => control.close());
-  for (const carries of ["disk", "memory"] as const) {
-    rmSync(sockets[carries], { force: true });
-    const server = await serveAt(sockets[carries], () => open(carries));
-    undo.defer(() => void server.close());
-    chownSync(sockets[carries], s.uid(), s.uid());
-  }
-  const since = await Promise.race([vm.mover!.send(sockets, signal), control.lost]);
+  const dir = `${deps.recordsDir}/${id}/leaving`;
+  const since = await untilLost(control, signal, (or) =>
+    vm.mover ? sendRunning(s, vm.mover, open, or) : sendSaved(vm, { disk, dir, memoryMib: spec.memoryMib, open }, or),
+  );
   // What it has printed; from now on it prints nothing here.
   for (const carries of ["console", "workload"] as const) {
     const path = `${deps.logsDir}/${id}/${carries}.log`;
@@ -69,6 +68,32 @@ async function send(s: Mover, vm: Vm, signal: AbortSignal): Promise<void> {
   }
   control.say({ kind: "sent", since });
   await control.hear("arrived", ARRIVED_MS, signal);
+}
+
+/** Where the other end is lost the work has come to its end as well: what it would do to the machine next is not done. */
+export async function untilLost<T>({ lost }: Control, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const over = new AbortController();
+  const done = work(AbortSignal.any([signal, over.signal]));
+  try {
+    return await Promise.race([done, lost]);
+  } catch (thrown) {
+    over.abort(thrown);
+    await done.catch(() => {});
+    throw thrown;
+  }
+}
+
+/** Its VMM goes on in another while it runs. */
+async function sendRunning(s: Leaver, mover: Mover, open: Open, signal: AbortSignal): Promise<number> {
+  const sockets = { disk: `${s.runDir()}/move-disk.sock`, memory: `${s.runDir()}/move-memory.sock` };
+  await using undo = new AsyncDisposableStack();
+  for (const carries of ["disk", "memory"] as const) {
+    rmSync(sockets[carries], { force: true });
+    const server = await serveAt(sockets[carries], () => open(carries));
+    undo.defer(() => void server.close());
+    chownSync(sockets[carries], s.uid(), s.uid());
+  }
+  return await mover.send(sockets, signal);
 }
 
 /** The other end hears of it from the control plane, as we do, and may not have yet. */

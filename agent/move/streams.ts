@@ -6,7 +6,7 @@ import { Client, credentials, type ServiceError } from "@grpc/grpc-js";
 import { once } from "node:events";
 import type { Duplex } from "node:stream";
 import { createServer, type Server, type Socket } from "node:net";
-import { HyperlaneError } from "#contract/errors.ts";
+import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
 import { MESSAGE_MAX_BYTES, serviceDefinition, type Move, type MoveStream } from "#contract/wire/agent.ts";
 
 export type Tls = { ca: string; key: string; cert: string };
@@ -60,6 +60,11 @@ export function join(a: Stream, b: Socket): void {
     .on("error", over)
     .resume();
   b.on("end", () => a.end()).on("error", over);
+}
+
+/** Tells the other end, who waits for it to be taken, that it is not. */
+export function refuse(stream: Stream, thrown: unknown): void {
+  stream.emit("error", toHyperlaneError(thrown));
 }
 
 /** A socket at which a VMM finds what is at the other end of a stream. */

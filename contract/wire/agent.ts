@@ -165,7 +165,7 @@ export type OpenRequest = z.infer<typeof OpenRequest>;
 export const MoveStream = z.object({
   machine: z.string(),
   n: z.int(),
-  carries: z.enum(["control", "disk", "memory", "console", "workload"]),
+  carries: z.enum(["control", "disk", "memory", "devices", "pages", "console", "workload"]),
 });
 export type MoveStream = z.infer<typeof MoveStream>;
 

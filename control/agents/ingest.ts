@@ -24,7 +24,8 @@ export function ingest(state: State, nodeId: string, observation: Observation): 
         events.push({ type: "v1.MachineArriving", subject: id, actor, data: { seen: observed.move } });
     } else if (!machine || machine.node !== nodeId) {
       if (observed.phase !== "absent") orphans.push(id);
-    } else if (!waits(machine, observed) && isNews(machine.observed, observed)) events.push({ type: "v1.MachineObserved", subject: id, actor, data: { observed } });
+    } else if (!waits(machine, observed) && isNews(machine.observed, observed))
+      events.push({ type: "v1.MachineObserved", subject: id, actor, data: { observed } });
   }
   if (observation.full)
     for (const machine of state.machine.values())

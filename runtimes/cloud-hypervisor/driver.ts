@@ -3,7 +3,7 @@
  * plugged in and out. What it saves is all of its RAM. How it ended, it writes into a file of events.
  */
 import { chownSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
-import { asNobody, emptyFile, folderSocket, folderTag, kernelCommandLine, vsockSocket } from "../command.ts";
+import { asNobody, folderSocket, folderTag, kernelCommandLine, OWN, vsockSocket } from "../command.ts";
 import type { Driver, ProcessId, Vm, VmSpec, VmState } from "../driver.ts";
 import { VSOCK_PORT } from "../guest.ts";
 import {
@@ -11,6 +11,7 @@ import {
   giveFile,
   kvmGroup,
   launch,
+  linkFiles,
   makeRunDir,
   serveFolders,
   serveLog,
@@ -40,6 +41,7 @@ export function createCloudHypervisor(host: HostDoors, { binary, relay }: Progra
     version: async () => (await host.run([binary, "--version"])).split("\n")[0]!,
     async start(spec, signal) {
       makeRunDir(spec);
+      linkFiles(spec);
       const { runDir, uid } = spec;
       const log = `${runDir}/vmm.log`;
       giveFile(eventsFile(runDir), uid);
@@ -71,8 +73,8 @@ function optionsOf(spec: VmSpec): MachineOptions {
     // A folder's daemon reads and writes it as well.
     memory: { size: spec.memoryMib * BYTES, shared: spec.folders.length > 0 },
     disks: [
-      disk("image", spec.image ?? emptyFile(spec.runDir), true),
-      disk("disk", spec.disk ?? emptyFile(spec.runDir), false),
+      disk("image", OWN.image, true),
+      disk("disk", OWN.disk, false),
       ...spec.volumes.flatMap((v, place) => (v.file === null ? [] : [disk(placeId(place), v.file, v.readonly)])),
     ],
     ...(spec.folders.length && {
@@ -81,9 +83,9 @@ function optionsOf(spec: VmSpec): MachineOptions {
     net: [{ id: "eth0", tap: spec.tap, mac: spec.mac }],
     rng: { src: "/dev/urandom" },
     balloon: { size: 0, deflate_on_oom: true, free_page_reporting: true },
-    serial: { mode: "File", file: spec.consoleLog },
+    serial: { mode: "File", file: OWN.console },
     console: { mode: "Off" },
-    vsock: { cid: 3, socket: vsockSocket(spec.runDir) },
+    vsock: { cid: 3, socket: OWN.vsock },
     ...(spec.devices.length && { devices: spec.devices.map((address) => ({ path: `/sys/bus/pci/devices/${address}` })) }),
   };
 }

@@ -3,10 +3,10 @@
  * is a drive of no size, whose file is changed while the machine runs. What it saves is all of its RAM.
  */
 import { chownSync, copyFileSync, rmSync } from "node:fs";
-import { asNobody, emptyFile, kernelCommandLine, vsockSocket } from "../command.ts";
+import { asNobody, kernelCommandLine, OWN, vsockSocket } from "../command.ts";
 import type { Driver, ProcessId, Vm, VmSpec, VmState } from "../driver.ts";
 import { VSOCK_PORT } from "../guest.ts";
-import { byFolder, giveFile, kvmGroup, launch, makeRunDir, serveLog, startClass, watchEnd, type HostDoors } from "../launch.ts";
+import { byFolder, giveFile, kvmGroup, launch, linkFiles, makeRunDir, serveLog, startClass, watchEnd, type HostDoors } from "../launch.ts";
 import { UnsupportedError } from "../runtime.ts";
 import { firecrackerArgv } from "./command.ts";
 import { Machine, type MachineOptions } from "./machine.ts";
@@ -27,6 +27,7 @@ export function createFirecracker(host: HostDoors, { binary, relay }: Programs):
     version: async () => (await host.run([binary, "--version"])).split("\n")[0]!,
     async start(spec, signal) {
       makeRunDir(spec);
+      linkFiles(spec);
       const log = `${spec.runDir}/vmm.log`;
       giveFile(log, spec.uid);
       await serveLog(spec, relay, host, signal);
@@ -64,12 +65,12 @@ function optionsOf(spec: VmSpec): MachineOptions {
     vcpuCount: spec.cpu,
     memSizeMib: spec.memoryMib,
     drives: [
-      drive("image", spec.image ?? emptyFile(spec.runDir), true),
-      drive("disk", spec.disk ?? emptyFile(spec.runDir), false),
-      ...spec.volumes.map((v, place) => drive(placeId(place), v.file ?? emptyFile(spec.runDir), v.readonly)),
+      drive("image", OWN.image, true),
+      drive("disk", OWN.disk, false),
+      ...spec.volumes.map((v, place) => drive(placeId(place), v.file ?? OWN.empty, v.readonly)),
     ],
     networkInterfaces: [{ iface_id: "eth0", host_dev_name: spec.tap, guest_mac: spec.mac }],
-    vsock: { guest_cid: 3, uds_path: vsockSocket(spec.runDir) },
+    vsock: { guest_cid: 3, uds_path: OWN.vsock },
     balloon: { amount_mib: 0, deflate_on_oom: true },
     entropy: {},
   };
@@ -99,7 +100,7 @@ function createVm(process: ProcessId, machine: Machine, host: HostDoors, runDir:
     become: () => Promise.reject(new UnsupportedError("A Firecracker machine is nobody else's.")),
     confine: (spec) => host.confine(spec.id, process.pid, spec),
     insertVolume: (place, file) => machine.updateDrive(placeId(place), file),
-    removeVolume: (place) => machine.updateDrive(placeId(place), emptyFile(runDir)),
+    removeVolume: (place) => machine.updateDrive(placeId(place), OWN.empty),
     // Told of the same file again, it looks how large it is.
     growVolume: async (place) => machine.updateDrive(placeId(place), await fileOf(place)),
     async save(to) {

@@ -1,14 +1,17 @@
 /** Two nodes, each in a network namespace of its own, with a cable between: machines go from one to the other while they run. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { findByFolder } from "#agent/host/process.ts";
 import type { Machine } from "#contract/resources/machine.ts";
+import { compileStandIns, RUNTIMES } from "#tests/runtimes/programs.ts";
 import { makeImage, NO_BUSYBOX } from "./image.ts";
 import type { TestNode } from "./node.ts";
 import { startTwo } from "./two.ts";
 
 if (NO_BUSYBOX) console.log(`SKIP tests/e2e/migrate: ${NO_BUSYBOX}`);
 const it = test.skipIf(NO_BUSYBOX !== null);
+const dir = mkdtempSync(`${tmpdir()}/hl-move-e2e-`);
 let [a, b]: TestNode[] = [];
 
 /** What counts up for ever, in its memory, and says so to whoever asks; now and then onto its disk as well. */
@@ -19,8 +22,13 @@ const COUNTER = [
 
 beforeAll(async () => {
   if (NO_BUSYBOX) return;
-  [a, b] = await startTwo("move");
+  [a, b] = await startTwo("move", await compileStandIns(dir));
   await bothThere();
+  // They are found out by booting a kernel in each.
+  await a.until(
+    async () => JSON.parse(await a!.ok(a!.vps("runtime", "list", "--json"))) as { name: string; nodes: string[] }[],
+    (all) => RUNTIMES.every((r) => all.find(({ name }) => name === r)!.nodes.length === 2),
+  );
   await makeImage(a, "box:1", { Cmd: ["/bin/sh"], Env: ["PATH=/bin"] });
 }, 120_000);
 afterAll(async () => {
@@ -29,6 +37,7 @@ afterAll(async () => {
   expect(await b!.close()).toEqual([]);
   await a!.ok(a!.vps("node", "rm", "other"));
   expect(await a!.close()).toEqual([]);
+  rmSync(dir, { recursive: true, force: true });
 }, 120_000);
 
 const bothThere = () =>
@@ -47,9 +56,10 @@ const count = async (name: string): Promise<number> =>
 /** As it is; while the control plane is away, as nothing. */
 const seen = async (name: string): Promise<Partial<Machine>> =>
   (await a!.vps("show", name, "--json").then((r) => (r.code === 0 ? (JSON.parse(r.out) as Machine) : undefined))) ?? {};
-/** VMMs of a machine on both hosts, by their folders. */
+/** What runs for a machine on a host, by its folder; and the QEMUs among that on both, for there is one behind each VMM here. */
 const vmmsOn = (n: TestNode, id: string) => findByFolder(`/run/hyperlane/${nodeIn(n)}`).filter((p) => p.folder === id);
-const vmms = async (id: string): Promise<number> => [a!, b!].flatMap((n) => vmmsOn(n, id)).length;
+const isQemu = (pid: number): boolean => existsSync(`/proc/${pid}/exe`) && readlinkSync(`/proc/${pid}/exe`).includes("/qemu-system-");
+const vmms = async (id: string): Promise<number> => [a!, b!].flatMap((n) => vmmsOn(n, id)).filter((p) => isQemu(p.id.pid)).length;
 const nodeIn = (n: TestNode): string => (JSON.parse(readFileSync(`${n.state}/agent.json`, "utf8")) as { node: string }).node;
 const up = async (name: string, ...more: string[]): Promise<void> => {
   const { here } = await nodes();
@@ -174,8 +184,8 @@ async function whole(name: string, boot: string): Promise<void> {
 }
 
 /** As soon as it is there. */
-async function killWaiting(): Promise<void> {
-  const { id } = await a!.machine("one");
+async function killWaiting(name = "one"): Promise<void> {
+  const { id } = await a!.machine(name);
   for (let i = 0; i < 2_000 && !vmmsOn(b!, id).length; i++) await Bun.sleep(2);
   for (const p of vmmsOn(b!, id)) process.kill(p.id.pid, "SIGKILL");
 }
@@ -220,3 +230,46 @@ it("one that is told to stay stays; one that is stopped on the way is stopped", 
     (n) => n === 0,
   );
 }, 120_000);
+
+for (const runtime of RUNTIMES) {
+  const name = runtime.slice(0, 2);
+
+  it(`${runtime}: one whose VMM cannot be sent while it runs stands still on its way, and goes on`, async () => {
+    await up(name, "--runtime", runtime);
+    await exec(name, "sh", "-c", "dd if=/dev/urandom of=/big bs=1M count=20 2>/dev/null; sha256sum /big > /sum; sync");
+    const [boot, counted, before] = [await bootOf(name), await count(name), await a!.machine(name)];
+    const { other, here } = await nodes();
+    expect(await a!.ok(a!.vps("migrate", name, "--to", "other"))).toContain(`${name} runs on other`);
+    expect(await a!.machine(name)).toMatchObject({ node: other, epoch: before.epoch, moved: { to: other, reason: null } });
+    expect(await count(name)).toBeGreaterThan(counted);
+    await whole(name, boot);
+    const lines = (await exec(name, "cat", "/log")).trim().split("\n").map(Number);
+    expect(lines).toEqual(lines.map((_, i) => (i + 1) * 50));
+    expect(await a!.ok(a!.vps("logs", name))).toBe("counting\n");
+    // It has become one of that node's: it sleeps and wakes there, and comes back.
+    await a!.ok(a!.vps("standby", name));
+    expect(await bootOf(name)).toBe(boot);
+    expect(await a!.ok(a!.vps("migrate", name))).toContain(`${name} runs on ${here}`);
+    await whole(name, boot);
+  }, 180_000);
+
+  if (runtime === "firecracker") continue;
+  it(`${runtime}: whoever is killed on the way, it is not lost, and not twice`, async () => {
+    const home = (await a!.machine(name)).node;
+    for (const [who, kill] of [
+      ["the agent it leaves", () => a!.kill("agent")],
+      ["the agent it comes to", () => b!.kill("agent")],
+      ["the VMM that waits for it", () => killWaiting(name)],
+    ] as const) {
+      const boot = await bootOf(name);
+      await underWay(name);
+      await kill();
+      await whole(name, boot).catch((thrown) => {
+        throw new Error(`${who} killed: ${(thrown as Error).message}`);
+      });
+      await bothThere();
+      if ((await a!.machine(name)).node !== home) await a!.ok(a!.vps("migrate", name));
+    }
+    await a!.ok(a!.vps("destroy", "-y", name));
+  }, 300_000);
+}

@@ -3,29 +3,20 @@
  * program in which guests run, on that; else on what stands in for it, with a real machine behind (tests/runtimes/behind.ts).
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { ROOT, startNode, type TestNode } from "./node.ts";
+import { compileStandIns, RUNTIMES } from "#tests/runtimes/programs.ts";
 import { makeImage, NO_BUSYBOX } from "./image.ts";
+import { startNode, type TestNode } from "./node.ts";
 
 if (NO_BUSYBOX) console.log(`SKIP tests/e2e/vmms: ${NO_BUSYBOX}`);
 const it = test.skipIf(NO_BUSYBOX !== null);
 const dir = mkdtempSync(`${tmpdir()}/hl-vmms-e2e-`);
-const RUNTIMES = ["firecracker", "cloud-hypervisor"] as const;
 let n: TestNode;
 
 beforeAll(async () => {
   if (NO_BUSYBOX) return;
-  chmodSync(dir, 0o755);
-  // As one file, which those may run who may not read this tree.
-  const vsock = process.env.VHOST_DEVICE_VSOCK;
-  const define = vsock === undefined ? [] : ["--define", `process.env.VHOST_DEVICE_VSOCK=${JSON.stringify(vsock)}`];
-  await Bun.$`${process.execPath} build --compile ${define} ${ROOT}/tests/runtimes/stand-in.ts --outfile ${dir}/firecracker`.quiet();
-  await Bun.$`ln ${dir}/firecracker ${dir}/cloud-hypervisor`.quiet();
-  n = await startNode(
-    "vmms",
-    RUNTIMES.flatMap((r) => [`--${r}`, `${dir}/${r}`]),
-  );
+  n = await startNode("vmms", await compileStandIns(dir));
   await makeImage(n, "box:1", { Cmd: ["/bin/sh"], Env: ["PATH=/bin", "FROM=image"] });
 }, 120_000);
 afterAll(async () => {

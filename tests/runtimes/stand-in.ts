@@ -110,7 +110,7 @@ const answers: Record<string, (body: never) => Answer | Promise<Answer>> = {
   describeInstance: () => ({ app_name: "Firecracker", id: after("--id"), state, vmm_version: VERSION }),
   getMmds: () => ({ latest: {} }),
   createVm: (body: Created) => {
-    config = body;
+    config = { ...body };
     const { kernel, initramfs, cmdline } = (body.payload ?? {}) as Partial<Asked>;
     Object.assign(asked, { kernel, initramfs, cmdline, cpus: body.cpus?.boot_vcpus ?? 1, net: body.net ?? [] });
     Object.assign(asked, { memoryMib: (body.memory?.size ?? 2 ** 29) / 2 ** 20, disks: (body.disks ?? []).map(diskOf) });
@@ -164,6 +164,14 @@ const answers: Record<string, (body: never) => Answer | Promise<Answer>> = {
   },
 };
 
+/** One request after another, as both VMMs do: what comes during a snapshot waits for it. */
+let last: Promise<unknown> = Promise.resolve();
+const answer = (name: string, body: unknown): Promise<Answer> => {
+  const mine = last.then(() => answers[name]?.(body as never));
+  last = mine.catch(() => {});
+  return mine;
+};
+
 rmSync(socket, { force: true });
 createHttp((request, response) => {
   const parts: Buffer[] = [];
@@ -172,17 +180,15 @@ createHttp((request, response) => {
     const text = Buffer.concat(parts).toString();
     const body: unknown = text === "" ? undefined : JSON.parse(text);
     const found = match(kind === "firecracker" ? FIRECRACKER : CLOUD_HYPERVISOR, request.method!, request.url!, body);
-    let [answer, error]: [Answer, string | undefined] = [undefined, "error" in found ? found.error : undefined];
+    let [said, error]: [Answer, string | undefined] = [undefined, "error" in found ? found.error : undefined];
     if ("name" in found)
       try {
-        answer = await answers[found.name]?.(body as never);
+        said = await answer(found.name, body);
       } catch (thrown) {
         error = (thrown as Error).message;
       }
     note({ name: "name" in found ? found.name : request.url, body, ...("error" in found && { error }) });
-    response.writeHead(error !== undefined ? 400 : answer === undefined ? 204 : 200, { "content-type": "application/json" });
-    response.end(
-      error !== undefined ? JSON.stringify({ fault_message: error }) : answer === undefined ? undefined : JSON.stringify(answer),
-    );
+    response.writeHead(error !== undefined ? 400 : said === undefined ? 204 : 200, { "content-type": "application/json" });
+    response.end(error !== undefined ? JSON.stringify({ fault_message: error }) : said === undefined ? undefined : JSON.stringify(said));
   });
 }).listen(socket);
