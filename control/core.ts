@@ -103,7 +103,7 @@ function moveOf(state: State, { migration, node: from }: StoredMachine, node: st
 
 /** The document for a machine's agent, or for that of a node which it comes to. The identity is made anew each time: keys are not kept. */
 export function desiredOf(state: State, m: StoredMachine, identityOf: SshCa["hostIdentity"], node = m.node): Desired {
-  const workload = workloadOf(m.name, m.spec, m.image.run);
+  const workload = workloadOf(m.name, m.spec, m.image);
   invariant(workload, `machine ${m.name} has nothing to run`);
   return {
     id: m.id,
@@ -126,7 +126,7 @@ export function desiredOf(state: State, m: StoredMachine, identityOf: SshCa["hos
       const found = state.network.get(state.networkNames.get(network) ?? "");
       return found ? [{ number: found.number, internal: found.internal, aliases }] : [];
     }),
-    rootfs: rootfsFor(m.image.rootfs, m.spec.runtime),
+    rootfs: m.image && rootfsFor(m.image.rootfs, m.spec.runtime),
     workload,
     identity: m.destroying ? null : identityOf(m),
   };

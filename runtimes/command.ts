@@ -39,6 +39,14 @@ export function asNobody(uid: number, kvmGid: number | null, pins = false): stri
   ];
 }
 
+/** What its VMM boots. */
+export function bootsFrom({ own, kernel, initramfs }: Pick<VmSpec, "own" | "kernel" | "initramfs">): {
+  kernel: string;
+  initramfs: string | null;
+} {
+  return own ?? { kernel, initramfs };
+}
+
 /** Of a VMM that has a vsock and no virtio-serial: where its guest is found, and where it finds us (guest/boot.c). */
 export function vsockSocket(runDir: string): string {
   return `${runDir}/${OWN.vsock}`;
@@ -47,17 +55,20 @@ export function vsockSocket(runDir: string): string {
  * console: the serial port. `quiet` keeps the kernel's banner off it: under emulation each character costs.
  * vmm: a word that init is handed where the VMM is none with a virtio-serial (guest/init.h). tsc_early_khz: without it an emulated microvm may never finish calibrating its clock.
  */
-export function kernelCommandLine(spec: Pick<VmSpec, "tscKhz">, vmm?: "resets" | "vsock"): string {
+export function kernelCommandLine(spec: Pick<VmSpec, "tscKhz"> & Partial<Pick<VmSpec, "own">>, vmm?: "resets" | "vsock"): string {
+  const tsc = spec.tscKhz ? [`tsc_early_khz=${spec.tscKhz}`] : [];
+  const reboot = vmm === undefined ? "reboot=t" : "reboot=k";
+  if (spec.own) return ["console=ttyS0", "root=/dev/vda", "rw", "net.ifnames=0", reboot, "panic=1", ...tsc, spec.own.args].join(" ");
   return [
     "console=ttyS0",
     "quiet",
     "loglevel=4",
-    ...(spec.tscKhz ? [`tsc_early_khz=${spec.tscKhz}`] : []),
+    ...tsc,
     "i8042.noaux",
     "i8042.nokbd",
     "net.ifnames=0",
     "random.trust_cpu=on",
-    vmm === undefined ? "reboot=t" : "reboot=k",
+    reboot,
     "panic=1",
     // init reports through the kernel's log, which would else drop all but a few lines.
     "printk.devkmsg=on",

@@ -11,6 +11,8 @@ export type VmSpec = {
   memoryMib: number;
   kernel: string;
   initramfs: string;
+  /** In their place: a kernel of the user's, told this after what all such are; its disk is its root, and the image is not there. null: none. */
+  own: { kernel: string; initramfs: string | null; args: string } | null;
   /** Read-only root image, shared; null: there will be one. */
   image: string | null;
   /** The machine's own writable layer; null: there will be one. */

@@ -16,7 +16,7 @@ export async function startContainer(s: Start, signal: AbortSignal): Promise<voi
   await using undo = new AsyncDisposableStack();
   undo.defer(s.endProcess);
   const step = createSteps(s);
-  const image = await step("image", () => deps.images.arrived(rootfs, signal));
+  const image = await step("image", () => deps.images.arrived(rootfs!, signal));
   const mounts = await step("disk", () => lend(s, containers, signal));
   record.logFrom = logSizes(deps.logsDir, id);
   const vm = await step("start", () => containers.driver.start(jobOf(s, containers, image, mounts), signal));

@@ -1,5 +1,5 @@
 import { afterAll, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { openFolders } from "./folders.ts";
 
@@ -54,4 +54,23 @@ test.skipIf(!root)("only what is below an allowed folder, whatever its path look
   expect(() => writeFileSync(`${at}/f`, "")).toThrow(/EROFS/);
   await folders.close("m-b");
   expect(existsSync(`${dir}/allowed/y`)).toBe(true);
+});
+
+test.skipIf(!root)("a file is handed out open, and only one that is below an allowed folder", () => {
+  writeFileSync(`${dir}/allowed/kernel`, "code");
+  writeFileSync(`${dir}/secret`, "");
+  symlinkSync(`${dir}/secret`, `${dir}/allowed/out`);
+  symlinkSync("kernel", `${dir}/allowed/in`);
+  for (const [path, code] of [
+    [`${dir}/secret`, "FORBIDDEN"],
+    [`${dir}/allowed/out`, "FORBIDDEN"],
+    [`${dir}/allowed/none`, "NOT_FOUND"],
+    [`${dir}/allowed`, "INVALID"],
+  ] as const)
+    expect(() => folders.openFile(path)).toThrow(expect.objectContaining({ code }));
+  for (const name of ["kernel", "in"]) {
+    const { fd, bytes } = folders.openFile(`${dir}/allowed/${name}`);
+    expect([bytes, readFileSync(fd, "utf8")]).toEqual([4, "code"]);
+    closeSync(fd);
+  }
 });

@@ -3,7 +3,7 @@
  * out through a mount of our own, made of the very folder that was looked at: whoever can write there, another machine
  * perhaps, cannot put a link in its way in between. One to be read only cannot be written to, whatever the guest tries.
  */
-import { closeSync, constants, mkdirSync, openSync, readdirSync, realpathSync, rmdirSync } from "node:fs";
+import { closeSync, constants, fstatSync, mkdirSync, openSync, readdirSync, realpathSync, rmdirSync } from "node:fs";
 import { HyperlaneError } from "#contract/errors.ts";
 import { isBelow } from "#contract/resources/volume.ts";
 import { run } from "./run.ts";
@@ -20,15 +20,19 @@ export function openFolders(allowed: readonly string[], dir: string) {
     }
     if (list(dir).includes(machine)) rmdirSync(mine);
   }
+  /** Where it really is, and the folder that is allowed above it. */
+  function below(path: string): { real: string; root: string } {
+    const real = resolve(path);
+    const root = allowed.map(resolve).find((a) => isBelow(real, [a]));
+    if (root !== undefined) return { real, root };
+    throw new HyperlaneError("FORBIDDEN", `"${path}" is not below a folder that machines may have here.`, {
+      hint: "hyperlane init --allow-folder DIR allows one.",
+    });
+  }
   return {
     /** What a machine's virtiofsd is to serve. */
     async open(machine: string, place: number, folder: string, readonly: boolean): Promise<string> {
-      const real = resolve(folder);
-      const root = allowed.map(resolve).find((a) => isBelow(real, [a]));
-      if (root === undefined)
-        throw new HyperlaneError("FORBIDDEN", `"${folder}" is not below a folder that machines may mount here.`, {
-          hint: "hyperlane init --allow-folder DIR allows one.",
-        });
+      const { real, root } = below(folder);
       const at = `${dir}/${machine}/${place}`;
       mkdirSync(at, { recursive: true, mode: 0o700 });
       const fd = walk(root, real.slice(root.length).split("/").filter(Boolean), folder);
@@ -39,6 +43,24 @@ export function openFolders(allowed: readonly string[], dir: string) {
         closeSync(fd);
       }
       return at;
+    },
+    /** A file to read from: open, to be closed by whoever asked. */
+    openFile(path: string): { fd: number; bytes: number } {
+      const { real, root } = below(path);
+      const names = real.slice(root.length).split("/").filter(Boolean);
+      const name = names.pop();
+      const dir = walk(root, names, path);
+      try {
+        const fd = openSync(`/proc/self/fd/${dir}/${name ?? "."}`, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+        const { size } = fstatSync(fd);
+        if (fstatSync(fd).isFile()) return { fd, bytes: size };
+        closeSync(fd);
+        throw new HyperlaneError("INVALID", `"${path}" is no file.`);
+      } catch (cause) {
+        throw cause instanceof HyperlaneError ? cause : missing(path, cause);
+      } finally {
+        closeSync(dir);
+      }
     },
     close,
     /** Of machines that are no more. */
@@ -82,5 +104,5 @@ function walk(root: string, names: readonly string[], folder: string): number {
 }
 
 function missing(folder: string, cause: unknown): HyperlaneError {
-  return new HyperlaneError("NOT_FOUND", `There is no folder "${folder}" on this node.`, { cause });
+  return new HyperlaneError("NOT_FOUND", `There is no "${folder}" on this node.`, { cause });
 }

@@ -57,6 +57,7 @@ export function createAttendance({ record, deps, driver, container, runDir, iden
         if (what === "reset" && comingUp && record.template !== null) deps.templates.spoil(record.template, "its machine crashed");
         if (what === "off" || what === "gone" || what === "paused") wake();
       });
+      if (record.desired.workload.kind === "own") return;
       guest = openGuest(driver.guest(runDir()), {
         config,
         workload: () => guestWorkload(record.desired),
@@ -68,9 +69,11 @@ export function createAttendance({ record, deps, driver, container, runDir, iden
         log: (line) => deps.log(`${record.desired.name}: ${line}`),
       });
     },
-    becomeReady(vm: Vm, signal: AbortSignal): Promise<"up" | "ended"> {
+    async becomeReady(vm: Vm, signal: AbortSignal): Promise<"up" | "ended"> {
+      // Nobody in it says when it is up.
+      if (!guest) return (await vm.state()) === "running" ? "up" : "ended";
       const consoleSays = (): string => lastLine(deps.logsDir, id);
-      return untilReady(vm, guest!, (listener) => void (starting = listener), { signal, timeoutMs: deps.bootTimeoutMs, consoleSays });
+      return await untilReady(vm, guest, (listener) => void (starting = listener), { signal, timeoutMs: deps.bootTimeoutMs, consoleSays });
     },
     watch(): void {
       health ??= guest && watchHealth(record.desired.workload, guest.channel, () => deps.changed(id));

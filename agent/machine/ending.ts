@@ -21,7 +21,7 @@ export function endingOf(record: Record, logsDir: string, state: VmState, reboot
     };
   if (rebooted) return { exit: "host-rebooted", exitCode: null, reason: "its host restarted" };
   const panic =
-    (state === "off" || state === "gone") && workload.kind === "process" ? readPanic(logsDir, id, record.logFrom.console) : undefined;
+    (state === "off" || state === "gone") && workload.kind !== "system" ? readPanic(logsDir, id, record.logFrom.console) : undefined;
   if (panic !== undefined) return { exit: "panicked", exitCode: null, reason: `its kernel panicked: ${panic}` };
   if (record.phase === "starting") return null;
   if (state === "off") return { exit: "powered-off", exitCode: null, reason: "it was powered off from inside" };

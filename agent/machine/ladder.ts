@@ -9,10 +9,10 @@ const RUNGS: readonly { rung: Rung; ms: number }[] = [
   { rung: "kill", ms: 10_000 },
 ];
 
-/** force: begin where the guest is no longer asked. graceMs: what a workload gets, on top of what init needs. */
-export function firstRung(force: boolean, now: number, graceMs = 0): NonNullable<Record["stopping"]> {
-  const first = RUNGS[force ? 2 : 0]!;
-  return { rung: first.rung, deadline: now + first.ms + (force ? 0 : graceMs) };
+/** from: "vmm" where the guest is no longer asked. graceMs: what a workload gets, on top of what init needs. */
+export function firstRung(from: Rung, now: number, graceMs = 0): NonNullable<Record["stopping"]> {
+  const { rung, ms } = RUNGS.find((r) => r.rung === from)!;
+  return { rung, deadline: now + ms + (rung === "init" ? graceMs : 0) };
 }
 
 export function nextRung(rung: Rung, now: number): NonNullable<Record["stopping"]> | null {

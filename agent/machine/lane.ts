@@ -277,7 +277,7 @@ export function createLane(deps: LaneDeps, found: Record | null, first: Desired)
   async function stop(force: boolean): Promise<void> {
     const { workload } = record.desired;
     const [signal, seconds] = workload.kind === "process" ? [workload.stopSignal, workload.stopTimeoutS] : [0, 0];
-    record.stopping ??= firstRung(force, Date.now(), seconds * 1000);
+    record.stopping ??= firstRung(force ? "vmm" : workload.kind === "own" ? "button" : "init", Date.now(), seconds * 1000);
     set("stopping");
     if ((await vm?.state()) === "paused") await vm?.resume();
     if (vm) await climbDown({ record, save }, vm, attendance.guest?.channel, encodeStop(signal, seconds));

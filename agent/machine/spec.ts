@@ -4,7 +4,7 @@ import type { VmSpec } from "#runtimes/driver.ts";
 import { prepareLogs } from "./logs.ts";
 import type { Record } from "./record.ts";
 
-type Ready = Pick<VmSpec, "image" | "disk" | "volumes" | "folders" | "devices" | "runDir" | "uid" | "from">;
+type Ready = Pick<VmSpec, "image" | "disk" | "volumes" | "folders" | "devices" | "runDir" | "uid" | "from"> & Partial<Pick<VmSpec, "own">>;
 type Node = { kernel: { kernel: string; initramfs: string }; accelerator: "kvm" | "tcg"; tscKhz: number; logsDir: string };
 
 export function vmSpec({ desired }: Record, node: Node, { tap, mac }: Addresses, ready: Ready): VmSpec {
@@ -15,11 +15,14 @@ export function vmSpec({ desired }: Record, node: Node, { tap, mac }: Addresses,
     cpu: spec.cpu,
     memoryMib: spec.memoryMib,
     ...node.kernel,
+    own: null,
     tap,
     mac,
     accelerator: node.accelerator,
     tscKhz: node.tscKhz,
     ...ready,
+    // The kernel finds its disk, and nothing beside it.
+    ...(ready.own && { volumes: [] }),
     ...prepareLogs(node.logsDir, id, ready.uid),
     init: workload.kind === "system" ? workload.init : null,
   };

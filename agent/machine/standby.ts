@@ -217,7 +217,7 @@ async function wakeUp(s: Sleeper, door: Doorbell | undefined, signal: AbortSigna
   // One that an agent had started before it was killed has not run yet.
   await s.endStrays();
   if (!existsSync(base)) renameSync(`${asleep}/pages`, base);
-  const image = deps.images.find(rootfs);
+  const image = rootfs === null ? null : deps.images.find(rootfs);
   if (image === null) throw new HyperlaneError("NOT_FOUND", "Its image is no longer on this node.");
   await ensureTap(s);
   const volumes = record.places.map(({ volume, readonly }) => ({ file: volume === null ? null : deps.volumes.lent(volume, id), readonly }));

@@ -13,6 +13,7 @@ import { DEFAULT_RUNTIME } from "#runtimes/capabilities.ts";
 import type { Driver, Vm } from "#runtimes/driver.ts";
 import type { LaneDeps } from "./lane.ts";
 import { logSizes } from "./logs.ts";
+import { importDisk, lendKernel } from "./kernel.ts";
 import { lendDevices } from "./devices.ts";
 import { lendMounts, PLACES } from "./mounts.ts";
 import type { Record } from "./record.ts";
@@ -88,7 +89,7 @@ async function tryWays(s: Start, template: Template | Kept | null, newDisk: bool
 /** What follows asks for as many spares as machines start at once. */
 function demandFor({ record, deps }: Start, shape: Shape | null): DisposableStack {
   const until = new DisposableStack();
-  if (shape && !shape.system) until.defer(deps.spares.started(deps.templates.keyFor(shape), shape, record.desired.rootfs));
+  if (shape && !shape.system) until.defer(deps.spares.started(deps.templates.keyFor(shape), shape, record.desired.rootfs!));
   return until;
 }
 
@@ -115,7 +116,7 @@ function spareFor({ record, deps }: Start, template: Template | Kept): Spare | n
 /** null: no template can be had of it: they are QEMU's. A folder of the host is a process of its own, which is in no template, as no device is. */
 function shapeOf({ desired: { spec, workload, rootfs, mounts } }: Record): Shape | null {
   if ((spec.runtime ?? DEFAULT_RUNTIME) !== DEFAULT_RUNTIME) return null;
-  if (mounts.some((m) => m.folder !== null) || mounts.length > PLACES || spec.devices.length) return null;
+  if (rootfs === null || mounts.some((m) => m.folder !== null) || mounts.length > PLACES || spec.devices.length) return null;
   const { cpu, memoryMib, diskMib } = spec;
   return { cpu, memoryMib, system: workload.kind === "system" ? { rootfs, init: workload.init, diskMib } : null };
 }
@@ -140,7 +141,7 @@ async function launch(s: Start, { template, spare }: Way, signal: AbortSignal): 
   record.uid = spare?.uid ?? null;
   const step = createSteps(s);
   const [image, disk] = await together([
-    step("image", () => deps.images.arrived(rootfs, signal)),
+    step("image", async () => (rootfs === null ? null : await deps.images.arrived(rootfs, signal))),
     step("disk", () => makeDisk(s, template)),
     step("network", () => (spare ? deps.network.handOver(spare.id, id) : deps.network.attach(id, s.uid()))),
   ]);
@@ -152,7 +153,8 @@ async function launch(s: Start, { template, spare }: Way, signal: AbortSignal): 
     if (template) deps.templates.keep(template, baseFile(deps.recordsDir, id));
     const from = template?.origin ?? null;
     record.template = template?.key ?? null;
-    const made = vmSpec(record, deps, s.addresses(), { image, disk, ...lent, runDir: s.runDir(), uid: s.uid(), from });
+    const ready = { image, disk, ...lent, runDir: s.runDir(), uid: s.uid(), from };
+    const made = vmSpec(record, deps, s.addresses(), { ...ready, own: await lendKernel(deps, record.desired, disk, s.uid()) });
     await spare?.vm.become(made);
     confined = spare?.vm.confine(made);
     confined?.catch(() => {});
@@ -180,7 +182,8 @@ export function createSteps({ record, deps }: Start) {
 }
 
 async function makeDisk({ record, deps, uid }: Start, template: Template | Kept | null): Promise<string> {
-  const { id, spec, source } = record.desired;
+  const { id, spec, source, workload } = record.desired;
+  if (workload.kind === "own" && !source) return await importDisk(deps, record.desired, uid());
   if (!source || deps.storage.has(id)) return deps.storage.createDisk(id, spec.diskMib, uid(), template?.disk);
   record.copied = true;
   return await deps.storage.cloneDisk(id, { id: source.machine, snapshot: source.snapshot }, uid());

@@ -45,7 +45,7 @@ export async function climbDown(
       await Bun.sleep(LOOK_MS);
     }
     if (!isAlive(record.process)) return;
-    record.stopping = isUnwanted() ? firstRung(true, Date.now()) : nextRung(rung, Date.now());
+    record.stopping = isUnwanted() ? firstRung("vmm", Date.now()) : nextRung(rung, Date.now());
     if (!record.stopping) throw new HyperlaneError("FAILED", "Its process does not end, not even when killed.");
     save();
   }

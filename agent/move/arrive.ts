@@ -49,7 +49,7 @@ export function createArrival(s: Arriver) {
 
   async function receive(signal: AbortSignal): Promise<void> {
     const { rootfs, spec, epoch } = record.desired;
-    const image = await deps.images.arrived(rootfs, signal);
+    const image = await deps.images.arrived(rootfs!, signal);
     const disk = await deps.storage.createDisk(id, spec.diskMib, s.uid());
     await deps.network.attach(id, s.uid());
     const { control, hello } = await meet(signal);

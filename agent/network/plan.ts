@@ -31,6 +31,10 @@ export function prefixLength4(network: NodeNetwork): number {
   return Number(network.subnet4.split("/")[1]);
 }
 
+export function netmask4(network: NodeNetwork): string {
+  return toIp4((-1 << (32 - prefixLength4(network))) >>> 0);
+}
+
 /** The host's own, numbered as machines' are; nobody's is below it but that of machines which are none (templates). */
 export const GATEWAY_MAC = macOf(1);
 export const NOBODYS_MAC = macOf(0);

@@ -4,6 +4,7 @@
  * shares its blocks (reflink) or at least its holes (sparse). Nothing is copied when a machine is made.
  */
 import {
+  chmodSync,
   chownSync,
   existsSync,
   mkdirSync,
@@ -30,6 +31,8 @@ export type Storage = {
   createDisk(id: string, mib: number, uid: number, content?: string | null): Promise<string>;
   /** As createDisk; what it holds is a copy of another's snapshot. */
   cloneDisk(id: string, from: { id: string; snapshot: string }, uid: number): Promise<string>;
+  /** As createDisk; what it holds is a copy of a file of the host's, no larger than that. */
+  importDisk(id: string, from: string, mib: number, uid: number): Promise<string>;
   diskPath(id: string): string;
   /** Bytes that the snapshot holds. */
   snapshot(id: string, snapshot: string): Promise<number>;
@@ -113,6 +116,15 @@ export async function fill(dir: string, path: string, id: string, mib: number, u
   renameSync(`${path}.new`, path);
 }
 
+/** A file of the host's as a machine's disk: whole, or not there. */
+export async function copyDisk(from: string, to: string, mib: number, uid: number): Promise<void> {
+  await run(["cp", "--reflink=auto", "--sparse=always", from, `${to}.new`], { timeoutMs: 600_000 });
+  chmodSync(`${to}.new`, 0o600);
+  growFile(`${to}.new`, mib);
+  chownSync(`${to}.new`, uid, uid);
+  renameSync(`${to}.new`, to);
+}
+
 export function growFile(path: string, mib: number): void {
   if (statSync(path).size < mib * 2 ** 20) truncateSync(path, mib * 2 ** 20);
 }
@@ -160,6 +172,12 @@ function fileStorage(dir: string, kind: "reflink" | "sparse"): Storage {
       mkdirSync(`${dir}/${id}`, { recursive: true, mode: 0o711 });
       if (!existsSync(diskPath(id))) await copy(snapshotPath(from.id, from.snapshot), diskPath(id));
       chownSync(diskPath(id), uid, uid);
+      return diskPath(id);
+    },
+    async importDisk(id, from, mib, uid) {
+      checkSpace(dir, Math.ceil((statSync(from).blocks * 512) / 2 ** 20), "The copy of its disk");
+      mkdirSync(`${dir}/${id}`, { recursive: true, mode: 0o711 });
+      await copyDisk(from, diskPath(id), mib, uid);
       return diskPath(id);
     },
     async snapshot(id, snapshot) {

@@ -6,7 +6,7 @@
 import { chownSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { HyperlaneError } from "#contract/errors.ts";
 import { run } from "#agent/host/run.ts";
-import { fileOf, fill, growFile, space, type Storage } from "./storage.ts";
+import { copyDisk, fileOf, fill, growFile, space, type Storage } from "./storage.ts";
 
 /** A file system just unmounted may still be let go of. */
 const BUSY_MS = 5_000;
@@ -96,6 +96,11 @@ export async function openZfs(dir: string, pool: string): Promise<Storage> {
       await makeHome(id);
       if (!existsSync(diskPath(id))) await exportSnapshot(from.id, from.snapshot, diskPath(id));
       chownSync(diskPath(id), uid, uid);
+      return diskPath(id);
+    },
+    async importDisk(id, from, mib, uid) {
+      await makeHome(id);
+      await copyDisk(from, diskPath(id), mib, uid);
       return diskPath(id);
     },
     async snapshot(id, snapshot) {

@@ -94,6 +94,7 @@ export function anonymous(
   return {
     ...own,
     name: "template",
+    own: null,
     cpu,
     memoryMib,
     ...deps.kernel,

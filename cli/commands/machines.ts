@@ -72,7 +72,7 @@ export const show: Command = {
     if (out.json) return;
     // A machine that is too busy to say how it is can still be shown.
     const used =
-      m.state === "running"
+      m.state === "running" && !m.spec.kernel
         ? await client()
             .machineStats({ params: { machine: m.id } })
             .catch(() => undefined)
@@ -82,7 +82,8 @@ export const show: Command = {
       ["Id", m.id],
       ["State", out.color(COLORS[m.state], m.state)],
       ["Reason", m.reason],
-      ["Image", m.spec.image],
+      [m.spec.kernel ? "Disk of" : "Image", m.spec.image],
+      ["Kernel", m.spec.kernel && [m.spec.kernel.path, m.spec.kernel.initramfs].filter((p) => p !== null).join(", ")],
       ["CPU", String(m.spec.cpu)],
       ["RAM", formatMib(m.spec.memoryMib)],
       ["Disk", formatMib(m.spec.diskMib)],
@@ -118,10 +119,15 @@ export const show: Command = {
       ["Created", `${age(m.createdAt)} ago`],
     ];
     for (const [k, v] of rows) if (v) out.line(`${k.padEnd(9)}${v}`);
-    if (m.state === "running") out.line(`→ SSH: vps ssh ${m.name}`);
+    if (m.state === "running") out.line(wayIn(m));
     if (m.state === "failed") out.line(`→ Look: vps logs ${m.name}   Try again: vps start ${m.name}`);
   },
 };
+
+/** What one does with it next. */
+export function wayIn({ name, spec }: Machine): string {
+  return spec.kernel ? `→ Console: vps logs -f ${name}` : `→ SSH: vps ssh ${name}`;
+}
 
 type PowerVerb = {
   verb: string;

@@ -29,7 +29,7 @@ export const ps: Command = {
       items.map((m) => [
         m.name,
         m.spec.image,
-        shorten(argvOf(m.spec, m.image.run).join(" "), 28),
+        shorten(argvOf(m.spec, m.image).join(" "), 28),
         `${age(m.createdAt)} ago`,
         statusOf(m),
         portsOf(m),

@@ -5,6 +5,7 @@ import { countOf, mibOf } from "#cli/amounts.ts";
 import { ifThere, JSON_FLAG, type Command, type Context } from "#cli/command.ts";
 import { ensureVolumes, MOUNT_FLAGS, placing } from "#cli/mounts.ts";
 import { waitFor } from "#cli/wait.ts";
+import { wayIn } from "./machines.ts";
 import { idleSeconds } from "./standby.ts";
 
 /** They go on side by side, and are told in this order. */
@@ -20,6 +21,7 @@ export const up: Command = {
     "vps up                      # what hyperlane.yaml here says",
     "vps up db -v data:/var/lib/data --network back",
     "vps up api-test --from-snapshot api-prod/before-upgrade",
+    "vps up own --kernel /srv/vmlinux --image /srv/rootfs.ext4   # files of its node",
     "vps up worker --image my-api:v3 --env MODE=batch --label team=core",
   ],
   args: [0, 1],
@@ -28,7 +30,10 @@ export const up: Command = {
     cpu: { type: "string", value: "N", help: "Virtual CPUs (1)" },
     ram: { type: "string", value: "SIZE", help: "Memory, like 512M or 8G (512M)" },
     disk: { type: "string", value: "SIZE", help: "Size of its writable disk (10G)" },
-    image: { type: "string", value: "IMAGE", help: "Image to start from (debian:12)" },
+    image: { type: "string", value: "IMAGE", help: "Image to start from (debian:12); with --kernel, a disk of its node" },
+    kernel: { type: "string", value: "FILE", help: "Boot this kernel of its node in place of ours, with a copy of that disk" },
+    initramfs: { type: "string", value: "FILE", help: "And this initramfs" },
+    "kernel-args": { type: "string", value: "ARGS", help: "And tell it this" },
     "from-snapshot": {
       type: "string",
       value: "NAME/SNAP",
@@ -58,14 +63,21 @@ export const up: Command = {
     let machine: Machine;
     const place = placing(ctx.flags);
     const source = sourceOf(ctx.flags);
+    const kernel = kernelOf(ctx.flags);
     if (!there) {
       await ensureVolumes(client, ctx.out, place.mounts || []);
       const like = source && likeSource((await client.getMachine({ params: { machine: source.machine } })).spec);
-      machine = await client.createMachine({ body: { name, labels: labels ?? {}, source, spec: { ...like, ...asked, ...place } } });
+      machine = await client.createMachine({
+        body: { name, labels: labels ?? {}, source, spec: { ...like, ...asked, ...place, ...kernel } },
+      });
     } else {
       if (source)
         throw new HyperlaneError("CONFLICT", `"${name}" is there already, so it cannot begin with a copy.`, {
           hint: `Choose another name; or go back to a snapshot of its own: vps snapshot restore ${name} SNAPSHOT`,
+        });
+      if (kernel && JSON.stringify(kernel.kernel) !== JSON.stringify(there.spec.kernel))
+        throw new HyperlaneError("STATE", `What "${name}" boots it has for life.`, {
+          hint: "Destroy the machine and create it anew with another --kernel.",
         });
       if (Object.keys(place).length)
         throw new HyperlaneError("STATE", `"${name}" is there already, and this command leaves its volumes and networks as they are.`, {
@@ -75,7 +87,8 @@ export const up: Command = {
         throw new HyperlaneError("STATE", `The disk of "${name}" has its size for life.`, {
           hint: "Destroy the machine and create it anew with another --disk.",
         });
-      const { diskMib: _, ...change } = asked;
+      const { diskMib: _, image, ...rest } = asked;
+      const change = { ...rest, ...(image !== undefined && image !== there.spec.image && { image }) };
       const changed = await client.updateMachine({ params: { machine: name }, body: { ...change, ...(labels && { labels }) } });
       if (changed.needsRestart) ctx.out.note(`The change takes effect at the next start: vps restart ${name}`);
       machine = changed;
@@ -86,7 +99,7 @@ export const up: Command = {
         there.observed?.epoch === there.epoch
       ) {
         ctx.out.done(`${name} is running already`);
-        ctx.out.line(`→ SSH: vps ssh ${name}`);
+        ctx.out.line(wayIn(machine));
         return ctx.out.data(machine);
       }
       if (there.state !== "running" || there.power !== "running") machine = await client.startMachine({ params: { machine: name } });
@@ -109,10 +122,17 @@ export const up: Command = {
     const totalMs = performance.now() - from;
     ctx.out.done(`VM started (${(totalMs / 1000).toFixed(1)}s)`);
     if (ctx.flags.timings) for (const line of timings(machine, askedMs, totalMs)) ctx.out.line(line);
-    ctx.out.line(`→ SSH: vps ssh ${name}`);
+    ctx.out.line(wayIn(machine));
     ctx.out.data(machine);
   },
 };
+
+function kernelOf(flags: Context["flags"]): Pick<MachineSpec, "kernel"> | undefined {
+  const [path, initramfs, args] = ["kernel", "initramfs", "kernel-args"].map((flag) => flags[flag] as string | undefined);
+  if (path !== undefined) return { kernel: { path, initramfs: initramfs ?? null, args: args ?? null } };
+  if (initramfs === undefined && args === undefined) return undefined;
+  throw new HyperlaneError("USAGE", "--initramfs and --kernel-args are for a --kernel, and none is named.");
+}
 
 /** Where the milliseconds went. Image, disk and network are got ready side by side. */
 function timings({ observed }: Machine, askedMs: number, totalMs: number): string[] {

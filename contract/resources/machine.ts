@@ -32,9 +32,31 @@ const Hostname = z
   .max(63)
   .regex(/^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/, "must be letters, digits, dots and dashes");
 
-/** What a user asks for. memoryMib and diskMib in MiB; diskMib is the size of the writable layer. */
+const NodePath = z
+  .string()
+  .max(4096, "must be at most 4096 characters")
+  .regex(/^\/[^\0]*$/, "must be an absolute path");
+
+/**
+ * A kernel of the user's own, which the machine boots in place of ours: files of its node, below folders that machines may mount. args: after
+ * those that every such kernel is told, and so before them.
+ */
+export const OwnKernel = z.strictObject({
+  path: NodePath,
+  initramfs: NodePath.nullable().default(null),
+  args: z
+    .string()
+    .max(1500, "must be at most 1500 characters")
+    .regex(/^[^\0\n]*$/, "must be one line")
+    .nullable()
+    .default(null),
+});
+export type OwnKernel = z.infer<typeof OwnKernel>;
+
+/** What a user asks for. image: with a kernel of one's own, the path of a disk on its node, a copy of which is the machine's. memoryMib and diskMib in MiB; diskMib is the size of the writable layer. */
 export const MachineSpec = z.strictObject({
-  image: ImageRef.default("debian:12"),
+  image: z.string().max(4096).default("debian:12").transform(asImage),
+  kernel: OwnKernel.nullable().default(null),
   cpu: z.int().min(1, "must be at least 1").max(64, "must be at most 64").default(1),
   memoryMib: z
     .int()
@@ -103,6 +125,15 @@ export const MachineSpec = z.strictObject({
   hold: z.boolean().default(false),
 });
 export type MachineSpec = z.infer<typeof MachineSpec>;
+
+/** A path stays as it is; all else is an image's name. */
+function asImage(text: string, ctx: z.RefinementCtx): string {
+  if (text.startsWith("/")) return text;
+  const name = ImageRef.safeParse(text);
+  if (name.success) return name.data;
+  for (const { message } of name.error.issues) ctx.addIssue(message);
+  return z.NEVER;
+}
 
 /**
  * What was last wished of a machine that is to run: that it goes to standby, or is awake; n counts wishes. Otherwise it
@@ -194,8 +225,8 @@ export const Machine = z.object({
   name: z.string(),
   labels: z.record(z.string(), z.string()),
   spec: MachineSpec,
-  /** The image its spec named when it was asked for. */
-  image: MachineImage,
+  /** The image its spec named when it was asked for; null: it boots a kernel of its own. */
+  image: MachineImage.nullable(),
   power: Power,
   state: z.enum(MACHINE_STATES as [MachineState, ...MachineState[]]),
   /** Why it is in this state, for a person; null when there is nothing to say. */

@@ -1,15 +1,16 @@
 /** What runs in a machine: the image's word, and the spec's where it says otherwise. Pure; Docker's rules. */
 import { z } from "zod";
 import { argvOf } from "./argv.ts";
-import { changedHealth, Health, type RunConfig } from "./image.ts";
+import { changedHealth, Health, type MachineImage } from "./image.ts";
 import type { MachineSpec } from "./machine.ts";
 
 /**
- * system: the image's own init becomes PID 1 of the whole machine. process: one program, PID 1 of a namespace of its
+ * own: a kernel of the user's, and whatever that finds on its disk; nothing of ours is in it. system: the image's own init becomes PID 1 of the whole machine. process: one program, PID 1 of a namespace of its
  * own, at whose end the machine ends. stopSignal: its number.
  */
 export const Workload = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("system"), init: z.string() }),
+  z.object({ kind: z.literal("own") }),
   z.object({
     kind: z.literal("process"),
     argv: z.array(z.string()),
@@ -33,8 +34,11 @@ const STOP_TIMEOUT_S = 10;
 const WORDS_MAX_BYTES = 30_000;
 
 /** null: neither the image nor the spec names a program. */
-export function workloadOf(name: string, spec: MachineSpec, run: RunConfig): Workload | null {
-  const argv = argvOf(spec, run);
+export function workloadOf(name: string, spec: MachineSpec, image: MachineImage | null): Workload | null {
+  if (spec.kernel) return { kind: "own" };
+  if (!image) return null;
+  const { run } = image;
+  const argv = argvOf(spec, image);
   if (argv.length === 0) return null;
   if (SYSTEM_INITS.includes(argv[0]!)) return { kind: "system", init: argv[0]! };
   const env = new Map<string, string>();

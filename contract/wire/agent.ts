@@ -48,8 +48,8 @@ export type DesiredVolume = z.infer<typeof DesiredVolume>;
 const ROOTFS = /^(docker-)?[a-f0-9]{64}$/;
 const FOR_CONTAINERS = "docker-";
 
-export function isForContainers(rootfs: string): boolean {
-  return rootfs.startsWith(FOR_CONTAINERS);
+export function isForContainers(rootfs: string | null): boolean {
+  return rootfs !== null && rootfs.startsWith(FOR_CONTAINERS);
 }
 
 /** Of either. */
@@ -87,8 +87,8 @@ export const Desired = z.object({
   mounts: z.array(z.object({ volume: VolumeId.nullable(), folder: z.string().nullable(), path: z.string(), readonly: z.boolean() })),
   /** The networks it is in, by number. */
   networks: z.array(z.object({ number: z.int(), internal: z.boolean(), aliases: z.array(z.string()) })),
-  /** Names the image's file system, which the control plane sends where the node lacks it. */
-  rootfs: z.string().regex(ROOTFS),
+  /** Names the image's file system, which the control plane sends where the node lacks it; null: its disk is all that it has. */
+  rootfs: z.string().regex(ROOTFS).nullable(),
   workload: Workload,
   identity: Identity.nullable(),
 });

@@ -10,6 +10,7 @@ import { looksLikeJwt, verifyJwt } from "#control/auth/jwt.ts";
 import type { Links } from "#control/auth/links.ts";
 import { findToken, hashSecret } from "#control/auth/tokens.ts";
 import type { Mover } from "#control/images/mover.ts";
+import { demandInit } from "./kernels.ts";
 import type { SshCa } from "#control/auth/ssh.ts";
 import { findMachine, type NewEvent, type State, type StoredMachine, type StoredSession, type StoredToken } from "#control/model/state.ts";
 import type { Store } from "#control/store/store.ts";
@@ -89,6 +90,7 @@ export function machineOf(state: State, params: Record<string, string>): StoredM
 const AT_REST: readonly Verb[] = ["standby", "pause", "scale", "mount", "network", "snapshot", "restore", "image", "rename", "migrate"];
 
 export function demand(machine: StoredMachine, verb: Verb): void {
+  demandInit(machine, verb);
   if (machine.migration && AT_REST.includes(verb))
     throw new HyperlaneError("STATE", `Cannot ${verb} the machine "${machine.name}": it is on its way to another node.`, {
       hint: `Wait for it, or leave it where it is: vps migrate ${machine.name} --cancel`,

@@ -65,5 +65,5 @@ function imageOf(state: State, { image = "" }: Record<string, string>): Image {
 }
 
 function usersOf(state: State, image: Image): string[] {
-  return [...state.machine.values()].filter((m) => m.image.digest === image.digest || m.spec.image === image.name).map((m) => m.name);
+  return [...state.machine.values()].filter((m) => m.image?.digest === image.digest || m.spec.image === image.name).map((m) => m.name);
 }

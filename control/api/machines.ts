@@ -11,6 +11,7 @@ import { usageByNode, whyNot } from "#control/schedule/place.ts";
 import { imageNamed, type EventData, type EventType, type NewEvent, type State, type StoredMachine } from "#control/model/state.ts";
 import { checkAbilities, demandAbility, keepsState } from "./capabilities.ts";
 import { demand, machineOf, view, type Deps, type Handlers, type Request } from "./handler.ts";
+import { cannot, checkKernel } from "./kernels.ts";
 import { checkNetworks } from "./networks.ts";
 import { readySnapshot } from "./snapshots.ts";
 import { checkMounts } from "./volumes.ts";
@@ -61,7 +62,8 @@ export const machineHandlers: Pick<Handlers, Names> = {
       });
     const copied = body.source && copyOf(store.state, body.source);
     const spec = { ...body.spec, ...copied?.spec };
-    const image = copied?.image ?? imageFor(store.state, spec.image);
+    checkKernel(store.state, { name: body.name, spec });
+    const image = copied ? copied.image : spec.kernel ? null : imageFor(store.state, spec.image);
     checkWorkload(body.name, spec, image, copied !== null);
     for (const e of body.exposures) checkPort(store.state, e, null);
     checkMounts(store.state, spec.mounts, null);
@@ -86,6 +88,8 @@ export const machineHandlers: Pick<Handlers, Names> = {
     const { restart, labels = machine.labels, ...asked } = request.body;
     const spec = { ...machine.spec, ...asked };
     demand(machine, "scale");
+    if (asked.image !== undefined && spec.kernel) throw cannot(machine, "put an image in its place", "image");
+    checkKernel(deps.store.state, { name: machine.name, spec });
     const image = asked.image === undefined ? machine.image : imageFor(deps.store.state, asked.image);
     checkWorkload(machine.name, spec, image, false);
     checkFits(deps, machine, spec);
@@ -158,6 +162,7 @@ export const machineHandlers: Pick<Handlers, Names> = {
   sshCertificate({ store, ssh }, { params, body, token }) {
     const machine = machineOf(store.state, params);
     demand(machine, "tunnel");
+    if (machine.spec.kernel) throw cannot(machine, "let anybody in by a certificate");
     const key = parsePublicLine(body.publicKey);
     if (!key) throw new HyperlaneError("INVALID", "publicKey must be an OpenSSH ed25519 public key.", { field: "publicKey" });
     const { certificate, expiresAt } = ssh.signUser(key, machine.id, `${token.name}@${machine.name}`);
@@ -180,7 +185,7 @@ function copyOf(state: State, asked: Source) {
   const { id, name, spec, image, node } = machineOf(state, { machine: asked.machine });
   const snapshot = readySnapshot(state, { id, name }, asked.snapshot);
   invariant(node !== null, "a snapshot is on a node");
-  return { spec: { image: spec.image, diskMib: spec.diskMib }, image, source: { machine: id, snapshot: snapshot.id } };
+  return { spec: { image: spec.image, kernel: spec.kernel, diskMib: spec.diskMib }, image, source: { machine: id, snapshot: snapshot.id } };
 }
 
 function nameTaken(name: string): HyperlaneError {
@@ -239,8 +244,8 @@ export function imageFor(state: Deps["store"]["state"], name: string): MachineIm
   return { digest, rootfs, run };
 }
 
-function checkWorkload(name: string, spec: MachineSpec, { run }: MachineImage, copy: boolean): void {
-  const workload = workloadOf(name, spec, run);
+function checkWorkload(name: string, spec: MachineSpec, image: MachineImage | null, copy: boolean): void {
+  const workload = workloadOf(name, spec, image);
   checkAbilities({ name, spec }, { ownInit: workload?.kind === "system", copy });
   if (spec.readOnly && workload?.kind === "system")
     throw new HyperlaneError("INVALID", `The image "${spec.image}" has an init of its own, which must be able to write to its root.`, {

@@ -4,6 +4,7 @@ import type { Snapshot } from "#contract/resources/other.ts";
 import type { NewEvent, State, StoredMachine } from "#control/model/state.ts";
 import { demandAbility, keepsState } from "./capabilities.ts";
 import { demand, machineOf, view, type Deps, type Handlers } from "./handler.ts";
+import { cannot } from "./kernels.ts";
 import { demandAtRest, usersOf, volumeOf, volumeView } from "./volumes.ts";
 
 type Names =
@@ -24,6 +25,7 @@ export const snapshotHandlers: Pick<Handlers, Names> = {
     const machine = machineOf(deps.store.state, request.params);
     demand(machine, "snapshot");
     demandAbility(machine, request.body.memory ? "memorySnapshots" : "diskSnapshots");
+    if (request.body.memory && machine.spec.kernel) throw cannot(machine, "get its memory ready to be kept", "memory");
     if (request.body.memory && machine.spec.devices.length) throw keepsState(machine, "memory");
     if (request.body.memory) checkMemory(machine);
     return create(deps, machine, request, request.body);

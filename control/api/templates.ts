@@ -15,7 +15,7 @@ export const templateHandlers: Pick<Handlers, Names> = {
   async buildTemplate({ store, connections, images }, { body, token }) {
     const { cpu, memoryMib, diskMib } = body;
     const image = imageFor(store.state, body.image);
-    const workload = workloadOf("template", MachineSpec.parse({ image: body.image }), image.run);
+    const workload = workloadOf("template", MachineSpec.parse({ image: body.image }), image);
     const system = workload?.kind === "system" ? { rootfs: image.rootfs, init: workload.init, diskMib } : null;
     const nodes = [...store.state.node.values()].filter((n) =>
       body.node === null ? n.connected : n.name === body.node || n.id === body.node,

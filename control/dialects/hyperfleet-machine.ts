@@ -25,11 +25,11 @@ export function toTheirs(m: Machine) {
     runtime_type: m.spec.runtime ?? DEFAULT_RUNTIME,
     vcpu_count: m.spec.cpu,
     mem_size_mib: m.spec.memoryMib,
-    kernel_image_path: null,
-    kernel_args: null,
-    rootfs_path: null,
+    kernel_image_path: m.spec.kernel?.path ?? null,
+    kernel_args: m.spec.kernel?.args ?? null,
+    rootfs_path: m.spec.kernel ? m.spec.image : null,
     socket_path: null,
-    image: m.spec.image,
+    image: m.spec.kernel ? null : m.spec.image,
     container_id: container && started ? containerName(m.id) : null,
     pid: m.observed?.pid ?? null,
     guest_ip: m.observed?.address4 ?? null,
@@ -44,16 +44,7 @@ export function toTheirs(m: Machine) {
 
 /** The body of our createMachine. What we would do in another way than was asked is refused. */
 export function toCreate(c: Create) {
-  const file = c.kernel_image_path !== undefined ? "kernel_image_path" : c.rootfs_path !== undefined ? "rootfs_path" : undefined;
-  if (c.image === undefined)
-    throw new HyperlaneError(file ? "UNSUPPORTED" : "INVALID", "A machine is made from an image here: name it in `image`.", {
-      field: "image",
-      hint: file ? `An archive of what ${file} holds becomes one: vps image import FILE NAME` : 'Like "image": "debian:12".',
-    });
-  if (file)
-    throw new HyperlaneError("UNSUPPORTED", `${file} is not taken beside an image: machines run our kernel, and the image is their root.`, {
-      field: file,
-    });
+  const { image, kernel } = rootOf(c);
   if (c.privileged)
     throw new HyperlaneError("UNSUPPORTED", "A container has no more rights than it needs here: leave `privileged` out.", {
       field: "privileged",
@@ -62,7 +53,8 @@ export function toCreate(c: Create) {
     name: c.name,
     start: false,
     spec: {
-      image: c.image,
+      image,
+      kernel,
       runtime: c.runtime_type,
       cpu: c.vcpu_count,
       memoryMib: c.mem_size_mib,
@@ -79,4 +71,23 @@ export function toCreate(c: Create) {
     },
     exposures: c.ports.map(({ host_port, container_port, protocol }) => ({ port: container_port, hostPort: host_port, protocol })),
   };
+}
+
+/** An image; or a kernel and a disk, files of the host. */
+function rootOf({ image, kernel_image_path: path, kernel_args: args, rootfs_path: disk }: Create) {
+  if (image !== undefined && path === undefined && disk === undefined) return { image, kernel: null };
+  if (image !== undefined)
+    throw new HyperlaneError("UNSUPPORTED", "A machine boots a kernel and a disk of its own, or an image: name one of the two.", {
+      field: "image",
+    });
+  if (path === undefined && disk === undefined)
+    throw new HyperlaneError("INVALID", "What is it to run? Name an image in `image`, or `kernel_image_path` and `rootfs_path`.", {
+      field: "image",
+      hint: 'Like "image": "debian:12".',
+    });
+  if (path === undefined || disk === undefined)
+    throw new HyperlaneError("INVALID", "A kernel and a disk go together: name both `kernel_image_path` and `rootfs_path`.", {
+      field: path === undefined ? "kernel_image_path" : "rootfs_path",
+    });
+  return { image: disk, kernel: { path, initramfs: null, args: args ?? null } };
 }

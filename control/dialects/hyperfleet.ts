@@ -8,6 +8,7 @@ import type { Machine } from "#contract/resources/machine.ts";
 import { createCollector, encodeMessage, exitCode, F } from "#contract/wire/messages.ts";
 import { call } from "#control/api/call.ts";
 import { machineOf, view, type Deps } from "#control/api/handler.ts";
+import { demandInit } from "#control/api/kernels.ts";
 import { respondPage } from "#control/api/page.ts";
 import { bearerOf, check, parseBody, readText } from "#control/api/request.ts";
 import type { Dialect } from "#control/api/server.ts";
@@ -128,7 +129,7 @@ const HANDLERS: Record<string, (call: Call) => Promise<unknown>> = {
   },
   async createMachine({ deps, ask, body, token, signal }) {
     const create = toCreate(body);
-    await ensureImage(deps, create.spec.image, token, signal);
+    if (!create.spec.kernel) await ensureImage(deps, create.spec.image, token, signal);
     return toTheirs((await ask("POST", "/v1/machines", create)) as Machine);
   },
   getMachine: async ({ ask, params }) => toTheirs((await ask("GET", `/v1/machines/${params.id}`)) as Machine),
@@ -200,6 +201,7 @@ async function exec({ deps, ask, params, body, token }: Call): Promise<unknown> 
   if (!allows(token.role, "shell"))
     throw new HyperlaneError("FORBIDDEN", `The token "${token.name}" has the role ${token.role}, which does not allow this (shell).`);
   const machine = (await ask("GET", `/v1/machines/${params.id}`)) as Machine;
+  demandInit(machine, "exec");
   if (machine.state !== "running" && machine.state !== "standby")
     throw new HyperlaneError("STATE", `Cannot run a command in "${machine.name}" while it is ${statusOf(machine)}.`, {
       hint: "Start it first.",

@@ -53,7 +53,7 @@ export function reachable(state: State, blobs: Blobs): Set<string> {
     if (manifest.success) for (const blob of blobsOf(digest, manifest.data)) keep.add(blob);
   };
   for (const image of state.image.values()) for (const d of [image.target, image.digest]) if (d !== null) visit(d);
-  for (const machine of state.machine.values()) visit(machine.image.digest);
+  for (const machine of state.machine.values()) if (machine.image) visit(machine.image.digest);
   return keep;
 }
 

@@ -4,7 +4,7 @@
  */
 import { createReadStream } from "node:fs";
 import { createGzip } from "node:zlib";
-import { HyperlaneError, toHyperlaneError } from "#contract/errors.ts";
+import { HyperlaneError, invariant, toHyperlaneError } from "#contract/errors.ts";
 import { MEDIA, type Manifest } from "#contract/oci/manifest.ts";
 import { parseReference, type Reference } from "#contract/oci/reference.ts";
 import type { ImageHead } from "#contract/wire/agent.ts";
@@ -87,6 +87,7 @@ export function createMover(deps: Deps) {
     const machine = deps.state().machine.get(id)!;
     const before = deps.state().image.get(image)!;
     try {
+      invariant(machine.image, "only what was made from an image becomes one");
       const base = loadImage(blobs, machine.image.digest, machine.spec.image);
       const unpacked = new Bun.CryptoHasher("sha256");
       blobs.ingest(`commit-${image}`).discard(); // of an attempt that did not come to its end

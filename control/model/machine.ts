@@ -11,7 +11,7 @@ import type { Reducers, State, StoredMachine, Touched } from "./state.ts";
 
 export type MachineEvents = {
   "v1.MachineRequested": Pick<StoredMachine, "name" | "labels" | "spec" | "image" | "exposures" | "source">;
-  "v1.MachineSpecChanged": { spec: MachineSpec; labels: Record<string, string>; image: MachineImage };
+  "v1.MachineSpecChanged": { spec: MachineSpec; labels: Record<string, string>; image: MachineImage | null };
   "v1.MachineRenamed": { name: string };
   /** A change of power, or (restart, retry by the user) a new epoch at the same power. */
   "v1.MachinePowerRequested": { power: Power; epoch: number };

@@ -6,7 +6,7 @@ const ALIKE_MAX = 512;
 
 /** The machine with its image and spec shared with others that have the same. */
 export function slim<T extends Pick<StoredMachine, "spec" | "image">>(state: State, machine: T): T {
-  return { ...machine, spec: shared(state, machine.spec), image: shared(state, machine.image) };
+  return { ...machine, spec: shared(state, machine.spec), image: machine.image && shared(state, machine.image) };
 }
 
 function shared<T extends object>({ alike }: State, value: T): T {

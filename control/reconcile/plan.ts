@@ -112,6 +112,7 @@ function images(state: State): Action[] {
   const used = new Set([...state.image.values()].flatMap((i) => (i.rootfs === null ? [] : [i.rootfs, rootfsFor(i.rootfs, "docker")])));
   const needed = new Map<string, Map<string, string>>();
   for (const m of state.machine.values()) {
+    if (!m.image) continue;
     const rootfs = rootfsFor(m.image.rootfs, m.spec.runtime);
     used.add(rootfs);
     for (const node of m.destroying ? [] : [m.node, m.migration?.to]) {

@@ -73,8 +73,10 @@ export function whyNot(spec: MachineSpec, node: Node, usage: Usage | undefined):
     if (why !== null) return `${ref}: ${why}`;
     if (usage?.devices.has(ref)) return `${ref}: another machine has it`;
   }
-  const folder = spec.mounts.find((m) => m.folder !== null && !isBelow(m.folder, s.folders))?.folder;
-  if (folder !== undefined) return `does not let machines mount ${folder}`;
+  const { kernel, image, mounts } = spec;
+  const files = [...mounts.map((m) => m.folder), ...(kernel ? [kernel.path, kernel.initramfs, image] : [])];
+  const file = files.find((path) => path !== null && !isBelow(path, s.folders));
+  if (file != null) return `does not let machines have ${file}`;
   const used = usage ?? { cpu: 0, memoryMib: 0, diskMib: 0 };
   if (spec.cpu > s.cpu) return `${spec.cpu} CPU asked, and it has ${s.cpu}`;
   const promised = s.cpu * CPU_OVERCOMMIT;

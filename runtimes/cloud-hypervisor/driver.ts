@@ -3,7 +3,7 @@
  * plugged in and out. What it saves is all of its RAM. How it ended, it writes into a file of events.
  */
 import { chownSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
-import { asNobody, folderSocket, folderTag, kernelCommandLine, OWN, vsockSocket } from "../command.ts";
+import { asNobody, bootsFrom, folderSocket, folderTag, kernelCommandLine, OWN, vsockSocket } from "../command.ts";
 import type { Driver, ProcessId, Vm, VmSpec, VmState } from "../driver.ts";
 import { VSOCK_PORT } from "../guest.ts";
 import {
@@ -65,15 +65,20 @@ export function createCloudHypervisor(host: HostDoors, { binary, relay }: Progra
 function optionsOf(spec: VmSpec): MachineOptions {
   const common = { id: spec.id, socketPath: apiSocket(spec.runDir) };
   if (spec.from) return { ...common, from: { source_url: `file://${unpack(spec, spec.from.devices)}` } };
+  const boots = bootsFrom(spec);
   const disk = (id: string, path: string, readonly: boolean) => ({ id, path, readonly, image_type: "Raw" as const });
   return {
     ...common,
-    payload: { kernel: spec.kernel, initramfs: spec.initramfs, cmdline: kernelCommandLine(spec, "vsock") },
+    payload: {
+      kernel: boots.kernel,
+      ...(boots.initramfs !== null && { initramfs: boots.initramfs }),
+      cmdline: kernelCommandLine(spec, "vsock"),
+    },
     cpus: { boot_vcpus: spec.cpu, max_vcpus: spec.cpu },
     // A folder's daemon reads and writes it as well.
     memory: { size: spec.memoryMib * BYTES, shared: spec.folders.length > 0 },
     disks: [
-      disk("image", OWN.image, true),
+      ...(spec.own ? [] : [disk("image", OWN.image, true)]),
       disk("disk", OWN.disk, false),
       ...spec.volumes.flatMap((v, place) => (v.file === null ? [] : [disk(placeId(place), v.file, v.readonly)])),
     ],

@@ -3,7 +3,7 @@
  * is a drive of no size, whose file is changed while the machine runs. What it saves is all of its RAM.
  */
 import { chownSync, copyFileSync, rmSync } from "node:fs";
-import { asNobody, kernelCommandLine, OWN, vsockSocket } from "../command.ts";
+import { asNobody, bootsFrom, kernelCommandLine, OWN, vsockSocket } from "../command.ts";
 import type { Driver, ProcessId, Vm, VmSpec, VmState } from "../driver.ts";
 import { VSOCK_PORT } from "../guest.ts";
 import { byFolder, giveFile, kvmGroup, launch, linkFiles, makeRunDir, serveLog, startClass, watchEnd, type HostDoors } from "../launch.ts";
@@ -57,15 +57,16 @@ function optionsOf(spec: VmSpec): MachineOptions {
     const mem_backend = { backend_type: "File" as const, backend_path: MEMORY };
     return { ...common, from: { snapshot_path: devices, mem_backend, resume_vm: !spec.from.paused } };
   }
+  const boots = bootsFrom(spec);
   return {
     ...common,
-    kernelImagePath: spec.kernel,
-    initrdPath: spec.initramfs,
+    kernelImagePath: boots.kernel,
+    ...(boots.initramfs !== null && { initrdPath: boots.initramfs }),
     kernelArgs: kernelCommandLine(spec, "resets"),
     vcpuCount: spec.cpu,
     memSizeMib: spec.memoryMib,
     drives: [
-      drive("image", OWN.image, true),
+      ...(spec.own ? [] : [drive("image", OWN.image, true)]),
       drive("disk", OWN.disk, false),
       ...spec.volumes.map((v, place) => drive(placeId(place), v.file ?? OWN.empty, v.readonly)),
     ],

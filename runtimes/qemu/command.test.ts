@@ -21,6 +21,7 @@ const spec: VmSpec = {
   mac: "52:54:00:00:00:02",
   uid: 900002,
   accelerator: "tcg",
+  own: null,
   tscKhz: 2000000,
   runDir: "/run/hyperlane/n-1/m-abcdefghijkl",
   consoleLog: "/l/console.log",

@@ -1,6 +1,6 @@
 /** A QEMU command line. Pure; the snapshot beside it shows what the host really executes. */
 import type { VmSpec } from "../driver.ts";
-import { asNobody, emptyFile, folderSocket, folderTag, kernelCommandLine } from "../command.ts";
+import { asNobody, bootsFrom, emptyFile, folderSocket, folderTag, kernelCommandLine } from "../command.ts";
 
 export const QEMU = "qemu-system-x86_64";
 export const GUEST_PORT = "hyperlane.0";
@@ -28,6 +28,7 @@ export function qemuArgv(spec: VmSpec, kvmGid: number | null, arrives?: Arrives)
   const drop = asNobody(spec.uid, kvmGid, spec.devices.length > 0);
   const kvm = spec.accelerator === "kvm";
   const memory = memoryOptions(spec, arrives);
+  const boots = bootsFrom(spec);
   const options: [string, string][] = [
     ["-name", `guest=${spec.id},process=hl-${spec.name.slice(0, 12)},debug-threads=on`],
     [
@@ -42,15 +43,15 @@ export function qemuArgv(spec: VmSpec, kvmGid: number | null, arrives?: Arrives)
     ["-m", `${spec.memoryMib}M`],
     ["-display", "none"],
     ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
-    ["-kernel", spec.kernel],
-    ["-initrd", spec.initramfs],
+    ["-kernel", boots.kernel],
+    ...(boots.initramfs === null ? [] : [["-initrd", boots.initramfs] as [string, string]]),
     ["-append", kernelCommandLine(spec)],
     ["-chardev", `file,id=${CONSOLE},path=${escape(spec.consoleLog)},append=on`],
     ["-serial", `chardev:${CONSOLE}`],
     // First, so that init finds its port under the same name whatever else there is: /dev/vport0p1.
     ["-device", "virtio-serial-device,max_ports=4"],
     // The kernel finds them in this order: /dev/vda, /dev/vdb, and the volumes.
-    ...disk(IMAGE_NODE, spec.image ?? emptyFile(spec.runDir), true),
+    ...(spec.own ? [] : disk(IMAGE_NODE, spec.image ?? emptyFile(spec.runDir), true)),
     ...disk(DISK_NODE, spec.disk ?? emptyFile(spec.runDir), false),
     ...spec.volumes.flatMap((v, place) => disk(volumeNode(place), v.file ?? emptyFile(spec.runDir), v.readonly)),
     ...folders(spec),
@@ -70,7 +71,7 @@ export function qemuArgv(spec: VmSpec, kvmGid: number | null, arrives?: Arrives)
     ["-qmp", `unix:${escape(qmpSocket(spec.runDir))},server=on,wait=off`],
   ];
   // A workload's machine ends with it, so a reset is its end as well: the kernel's, in a panic.
-  const reset = spec.init === null ? ["-no-reboot"] : [];
+  const reset = spec.init === null && !spec.own ? ["-no-reboot"] : [];
   const waits = spec.from?.own || spec.from?.paused || arrives ? ["-S", ...(arrives ? ["-incoming", "defer"] : [])] : [];
   return [...drop, QEMU, "-nodefaults", "-no-user-config", "-no-shutdown", ...reset, ...waits, ...options.flat()];
 }

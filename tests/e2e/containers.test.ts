@@ -288,7 +288,7 @@ it("Hyperfleet's API answers as its README shows it", async () => {
     ["POST", "/machines", { name: "x", image: "box:1", runtime_typ: "docker" }, 400, "ValidationError"],
     ["POST", "/machines", { ...asked, name: "x", privileged: true }, 409, "ConflictError"],
     ["POST", "/machines", { name: "x", runtime_type: "firecracker", image: "box:1" }, 409, "ConflictError"],
-    ["POST", "/machines", { name: "x", kernel_image_path: "/k", rootfs_path: "/r" }, 409, "ConflictError"],
+    ["POST", "/machines", { name: "x", kernel_image_path: "/k", image: "box:1" }, 409, "ConflictError"],
     ["PATCH", "/machines", undefined, 404, "NotFoundError"],
   ] as const)
     expect([path, body, await curl(method, path, body)]).toMatchObject([path, body, { status, body: { error } }]);

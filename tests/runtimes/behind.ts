@@ -13,6 +13,7 @@ export type Asked = {
   cpus: number;
   memoryMib: number;
   kernel: string;
+  /** "": none. */
   initramfs: string;
   cmdline: string;
   disks: { id: string; file: string; readonly: boolean }[];
@@ -98,7 +99,7 @@ function argvOf(
     ...["-accel", "tcg,thread=multi,tb-size=128", "-smp", String(cpus), "-m", `${memoryMib}M`],
     ...["-nodefaults", "-no-user-config", "-display", "none", "-S", "-serial", "stdio"],
     ...(resets ? ["-no-reboot"] : []),
-    ...["-kernel", kernel, "-initrd", initramfs, "-append", cmdline],
+    ...["-kernel", kernel, ...(initramfs ? ["-initrd", initramfs] : []), "-append", cmdline],
     ...(VSOCK ? ["-global", "virtio-mmio.force-legacy=false", ...shared] : []),
     ...(vsock === null ? [] : VSOCK ? real : hybrid),
     ...disks.flatMap(({ id, file, readonly }) => [

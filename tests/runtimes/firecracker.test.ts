@@ -193,6 +193,7 @@ it("as an agent runs it: as nobody, found again, volumes in and out of their pla
     ...{ id: "m-agent", name: "agent", cpu: 1, memoryMib: 128, kernel: `${dir}/letters`, initramfs: `${dir}/letters` },
     ...{ image: `${dir}/letters`, disk: `${dir}/data`, folders: [], devices: [], tap: TAP, mac: "52:48:00:00:00:05", uid: UID },
     ...{
+      own: null,
       accelerator: "kvm",
       tscKhz: 0,
       runDir,

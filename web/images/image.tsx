@@ -27,7 +27,7 @@ export function ImagePage() {
   if (isPending) return <Waiting />;
   if (error) return <Problem error={error} className="m-6" />;
   const { run } = image;
-  const users = machines.filter((m) => m.image.digest === image.digest);
+  const users = machines.filter((m) => m.image?.digest === image.digest);
   const names = images.filter((i) => i.digest !== null && i.digest === image.digest && i.name !== image.name);
   const inUse = users.length > 0 && names.length === 0 ? `${plural(users.length, "machine")} use it` : null;
   return (

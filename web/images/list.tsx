@@ -27,7 +27,7 @@ export function ImagesPage() {
   const [building, setBuilding] = useState(false);
   const [pruning, setPruning] = useState(false);
   const search = (more: object): void => void navigate({ to: "/images", search: { q, sort, ...more }, replace: true });
-  const used = useMemo(() => countBy(machines.map((m) => m.image.digest)), [machines]);
+  const used = useMemo(() => countBy(machines.flatMap((m) => m.image?.digest ?? [])), [machines]);
   if (error) return <Problem error={error} className="m-6" />;
   const columns: Column<Image>[] = [
     {

@@ -19,7 +19,7 @@ export function SummaryTab() {
   const { spec, observed } = machine;
   const { data: nodes } = useQuery(queries.nodes);
   const node = nodes?.find((n) => n.id === machine.node);
-  const argv = argvOf(spec, machine.image.run);
+  const argv = argvOf(spec, machine.image);
   return (
     <div className="flex flex-col gap-6 p-4 sm:p-6">
       <Suspense fallback={<div className="h-40" />}>
@@ -30,12 +30,15 @@ export function SummaryTab() {
           <Panel className="p-3.5">
             <Facts
               rows={[
-                [
-                  "Image",
-                  <Link key="i" to="/images/$image" params={{ image: spec.image }} className="hover:underline">
-                    {spec.image}
-                  </Link>,
-                ],
+                spec.kernel && ["Kernel", spec.kernel.path],
+                spec.kernel
+                  ? ["Disk of", spec.image]
+                  : [
+                      "Image",
+                      <Link key="i" to="/images/$image" params={{ image: spec.image }} className="hover:underline">
+                        {spec.image}
+                      </Link>,
+                    ],
                 ["Size", `${spec.cpu} CPU, ${formatMib(spec.memoryMib)} RAM, ${formatMib(spec.diskMib)} disk`],
                 argv.length > 0 && [
                   "Runs",
