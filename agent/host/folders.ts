@@ -25,7 +25,7 @@ export function openFolders(allowed: readonly string[], dir: string) {
     const real = resolve(path);
     const root = allowed.map(resolve).find((a) => isBelow(real, [a]));
     if (root !== undefined) return { real, root };
-    throw new HyperlaneError("FORBIDDEN", `"${path}" is not below a folder that machines may have here.`, {
+    throw new HyperlaneError("FORBIDDEN", `"${path}" is not below a folder that machines may mount here.`, {
       hint: "hyperlane init --allow-folder DIR allows one.",
     });
   }
@@ -57,7 +57,8 @@ export function openFolders(allowed: readonly string[], dir: string) {
         closeSync(fd);
         throw new HyperlaneError("INVALID", `"${path}" is no file.`);
       } catch (cause) {
-        throw cause instanceof HyperlaneError ? cause : missing(path, cause);
+        if (cause instanceof HyperlaneError) throw cause;
+        throw new HyperlaneError("NOT_FOUND", `There is no file "${path}" on this node.`, { cause });
       } finally {
         closeSync(dir);
       }
@@ -104,5 +105,5 @@ function walk(root: string, names: readonly string[], folder: string): number {
 }
 
 function missing(folder: string, cause: unknown): HyperlaneError {
-  return new HyperlaneError("NOT_FOUND", `There is no "${folder}" on this node.`, { cause });
+  return new HyperlaneError("NOT_FOUND", `There is no folder "${folder}" on this node.`, { cause });
 }
