@@ -41,7 +41,7 @@ const NodePath = z
  * A kernel of the user's own, which the machine boots in place of ours: files of its node, below folders that machines may mount. args: after
  * those that every such kernel is told, and so before them.
  */
-export const OwnKernel = z.strictObject({
+const OwnKernel = z.strictObject({
   path: NodePath,
   initramfs: NodePath.nullable().default(null),
   args: z
@@ -51,7 +51,6 @@ export const OwnKernel = z.strictObject({
     .nullable()
     .default(null),
 });
-export type OwnKernel = z.infer<typeof OwnKernel>;
 
 /** What a user asks for. image: with a kernel of one's own, the path of a disk on its node, a copy of which is the machine's. memoryMib and diskMib in MiB; diskMib is the size of the writable layer. */
 export const MachineSpec = z.strictObject({

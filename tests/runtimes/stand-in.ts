@@ -110,7 +110,7 @@ const answers: Record<string, (body: never) => Answer | Promise<Answer>> = {
   describeInstance: () => ({ app_name: "Firecracker", id: after("--id"), state, vmm_version: VERSION }),
   getMmds: () => ({ latest: {} }),
   createVm: (body: Created) => {
-    config = { ...body };
+    config = body;
     const { kernel, initramfs, cmdline } = (body.payload ?? {}) as Partial<Asked>;
     Object.assign(asked, { kernel, initramfs, cmdline, cpus: body.cpus?.boot_vcpus ?? 1, net: body.net ?? [] });
     Object.assign(asked, { memoryMib: (body.memory?.size ?? 2 ** 29) / 2 ** 20, disks: (body.disks ?? []).map(diskOf) });
